@@ -1,0 +1,36 @@
+// One universe's durable records: keys with revisions in SQLite, one writer thread with group commit.
+#pragma once
+#include "base/base.h"
+#include "io/loop.h"
+
+typedef struct store store;
+enum { STORE_VALUE_BYTES_MAX = 1024 * 1024, STORE_KEY_BYTES_MAX = 1024 };
+#define STORE_ANY UINT64_MAX // expected revision: whatever is there
+typedef enum { STORE_PUT, STORE_DELETE } store_verb;
+typedef struct store_change {
+    store_verb verb;
+    str bucket;
+    str key;
+    str value;
+    uint64_t expected; // STORE_ANY, or 0: must not exist, or the revision that must stand there
+} store_change;
+typedef struct store_entry {
+    str bucket, key, value;
+    uint64_t revision; // of the commit that wrote it: grows over the whole store
+} store_entry;
+// path: the database file, made with mode 0600. Opening checks integrity of the schema's version.
+err store_open(store **out, loop *l, const char *path) MUST_USE;
+void store_close(store *s); // waits for what was accepted
+// All changes or none, durable (fsync, WAL, synchronous=FULL) before `done(data, ok, revision)` runs on the loop.
+// ERR_CONFLICT: an expectation failed, nothing was written. ERR_FULL: no space, nothing was written, later commits
+// work again when there is room. Copies everything. Commits are applied in the order of these calls.
+typedef void store_done(void *data, err e, uint64_t revision);
+void store_commit(store *s, const store_change *changes, size_t count, store_done *done, void *data);
+// Reads what is committed, on the loop's thread, from the page cache (tens of microseconds).
+err store_get(store *s, str bucket, str key, arena *a, store_entry *out) MUST_USE; // ERR_ABSENT
+// Entries with `prefix` in key order, after `after` (empty: from the start), `limit` at most; newest first when `reverse`.
+err store_list(store *s, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
+               store_entry **out, size_t *count) MUST_USE;
+uint64_t store_revision(store *s); // of the last commit
+// Called on the loop after each commit with its changes (revision set), before that commit's done.
+void store_on_commit(store *s, void (*on)(void *data, const store_change *changes, size_t count, uint64_t revision), void *data);

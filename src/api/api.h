@@ -58,7 +58,16 @@ typedef struct message_info {
     const message_shape *request; // or the told fields
     const message_shape *reply;   // NULL for a TELL
 } message_info;
+size_t field_bytes(field_kind kind);
 extern const message_info message_infos[MESSAGE_KINDS];
+// The shape of each record by itself (shape_job, …), for keeping records as JSON with message_json_write.
+#define RECORD(name, fields) extern const message_shape shape_##name;
+#define TELL(name, subject, fields)
+#define ASK(name, subject, request, reply)
+#include "api/messages.def"
+#undef RECORD
+#undef TELL
+#undef ASK
 const message_info *message_find(str subject); // NULL when unknown
 
 enum { MESSAGE_BYTES_MAX = 1024 * 1024, MESSAGE_VERSION = 1 };
@@ -75,6 +84,7 @@ void message_write(buf *out, const message_header *header, const message_shape *
 // ERR_SYNTAX for malformed bytes, ERR_LIMIT past MESSAGE_BYTES_MAX or 65,536 list entries. `fields` is zeroed first;
 // texts point into `bytes` (which must outlive them), lists into the arena.
 err message_read(arena *a, str bytes, message_header *header, const message_shape *shape, void *fields) MUST_USE;
+// ERR_UNSUPPORTED: a subject this version does not know.
 err message_read_header(str bytes, message_header *header) MUST_USE;
 // An error reply: code, sys and text travel; `what` is then a copy in the arena.
 void message_write_error(buf *out, err e);

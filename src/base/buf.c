@@ -1,5 +1,6 @@
 // A growing buffer with a maximum and one sticky error.
 #include "base/buf.h"
+
 #include "base/fault.h"
 
 #include <stdio.h>

@@ -19,7 +19,9 @@ typedef struct diagnoses {
     diagnosis **last; // set by diagnoses_init
     size_t count;
     size_t count_max; // further ones are counted, not kept
+    diagnosis spare;  // written in place of those that are not kept
 } diagnoses;
 
 void diagnoses_init(diagnoses *d, arena *memory, size_t count_max);
-diagnosis *diagnoses_add(diagnoses *d, str file, size_t line, size_t column, const char *code); // never NULL
+// Never NULL.
+diagnosis *diagnoses_add(diagnoses *d, str file, size_t line, size_t column, const char *code);

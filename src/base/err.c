@@ -7,13 +7,19 @@ err fail_errno(int number, const char *what)
 {
     switch (number) {
     case ENOSPC:
-    case EDQUOT: return fail(ERR_FULL, number, what);
-    case ENOENT: return fail(ERR_ABSENT, number, what);
+    case EDQUOT:
+        return fail(ERR_FULL, number, what);
+    case ENOENT:
+        return fail(ERR_ABSENT, number, what);
     case EACCES:
-    case EPERM: return fail(ERR_DENIED, number, what);
-    case EEXIST: return fail(ERR_CONFLICT, number, what);
-    case ENOMEM: return fail(ERR_MEMORY, number, what);
-    default: return fail(ERR_SYSTEM, number, what);
+    case EPERM:
+        return fail(ERR_DENIED, number, what);
+    case EEXIST:
+        return fail(ERR_CONFLICT, number, what);
+    case ENOMEM:
+        return fail(ERR_MEMORY, number, what);
+    default:
+        return fail(ERR_SYSTEM, number, what);
     }
 }
 

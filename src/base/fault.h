@@ -1,4 +1,4 @@
-// One plan of failures per test run: fail the k-th allocation, write or message. Compiled away in release.
+// One plan of failures per test run: the k-th allocation, write or message; absent in release.
 #pragma once
 #include "base/base.h"
 

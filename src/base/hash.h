@@ -19,16 +19,21 @@ str hex_of(arena *a, str bytes);
 err hex_read(arena *a, str hex, str *out) MUST_USE;
 bool secret_is(str a, str b); // constant time for equal lengths
 
+// Texts below are {NULL, 0} when the arena is used up; NUL-terminated behind otherwise.
 str base58_of(arena *a, str bytes);
 str base64_of(arena *a, str bytes);
+str base64url_of(arena *a, str bytes); // RFC 4648 section 5, no padding, as JWS wants it
 err base64_read(arena *a, str text, str *out) MUST_USE;
 // 16 random bytes as base58 (21 or 22 characters): ids of projects, resources, jobs, requests.
 str id_new(arena *a);
 
 // Sealed secrets (XChaCha20-Poly1305, random nonce in front). `about` is authenticated, not stored:
 // a value sealed for one record cannot be moved to another.
-err seal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str plain, str *out) MUST_USE;
-err unseal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str sealed, str *out) MUST_USE;
+err seal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str plain,
+         str *out) MUST_USE;
+// ERR_DENIED for another key or record, or changed bytes.
+err unseal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str sealed,
+           str *out) MUST_USE;
 // Passwords (argon2id interactive: 70 ms, so never on a loop thread).
 err password_hash(arena *a, str password, str *out) MUST_USE;
 bool password_is(str hash, str password);

@@ -3,7 +3,15 @@
 #include "base/base.h"
 #include "base/buf.h"
 
-typedef enum { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_TEXT, JSON_LIST, JSON_OBJECT } json_kind;
+typedef enum {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_NUMBER,
+    JSON_TEXT,
+    JSON_LIST,
+    JSON_OBJECT,
+} json_kind;
 // Values and their texts live as long as the arena they were read into.
 typedef struct json json;
 struct json {
@@ -16,14 +24,16 @@ struct json {
     const json *first; // first entry
     const json *next;  // next entry of the same list or object
 };
-// Duplicate keys, trailing bytes and depth past 64 are ERR_SYNTAX. `where` (may be NULL) gets "line:column: reason".
+// Duplicate keys, trailing bytes and depth past 64 are ERR_SYNTAX. `where` (may be NULL) then gets
+// "line:column: reason".
 err json_read(arena *a, str text, const json **out, str *where) MUST_USE;
 const json *json_field(const json *object, const char *name); // NULL when absent or not an object
 str json_text(const json *object, const char *name);          // field's text, {NULL,0} otherwise
 uint64_t json_whole(const json *object, const char *name, uint64_t otherwise);
 bool json_flag(const json *object, const char *name);
 
-// The writer places commas itself: json_open_object(&w, NULL); json_put_text(&w, "name", s); json_close_object(&w).
+// The writer places commas itself:
+//   json_open_object(&w, NULL); json_put_text(&w, "name", s); json_close_object(&w);
 // `name` is NULL for entries of lists and for the top value. Invalid UTF-8 is written as U+FFFD.
 typedef struct json_writer {
     buf *out;

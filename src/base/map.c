@@ -3,6 +3,7 @@
 // Entries stand in an array as they came; a table of slots, twice as large or more, finds them.
 // Removed entries leave holes in both until the array is full and the map is rebuilt.
 #include "base/map.h"
+
 #include "base/clock.h"
 #include "base/fault.h"
 

@@ -21,7 +21,8 @@ str str_cut(str *rest, char separator);
 // Decimal digits only (no sign, no blanks). ERR_SYNTAX otherwise, ERR_LIMIT past 64 bits.
 err str_number(str s, uint64_t *out) MUST_USE;
 
-// Copies into the arena; NULL at (and len 0) when its budget is used up. Always NUL-terminated behind.
+// Copies into the arena; NULL at (and len 0) when its budget is used up. Always NUL-terminated
+// behind.
 str str_copy(arena *a, str s);
 const char *str_c(arena *a, str s); // NUL-terminated copy, NULL past the limit
 str str_lower(arena *a, str s);     // ASCII

@@ -32,6 +32,7 @@ typedef void listener_accept(void *data, conn *c);
 err listener_open(listener **out, loop *l, int fd, const conn_settings *settings,
                   listener_accept *on_accept, void *data) MUST_USE;
 void listener_close(listener *l);
+void listener_pause(listener *l, bool paused); // connections wait in the backlog meanwhile
 // Makes a listening TCP socket with SO_REUSEADDR (and SO_REUSEPORT when `shared`), close-on-exec.
 // address like "127.0.0.1" or "::1". ERR_CONFLICT when the port is in use. Port 0 picks one: see socket_port.
 err socket_listen(const char *address, uint16_t port, bool shared, int *fd) MUST_USE;
@@ -41,6 +42,7 @@ uint16_t socket_port(int fd);
 // An owner for the connection's callbacks (set right after accept or with connect).
 void conn_set_owner(conn *c, void *owner);
 void *conn_owner(conn *c);
+void conn_set_events(conn *c, const conn_events *events); // for whoever takes a connection over
 // Connects; `on_connect(owner, c, e)` is called once: on OK the connection is ready (TLS handshake done).
 // On failure the connection is closed already. server_name: for SNI and verification, may be NULL for none.
 typedef void conn_connected(void *owner, conn *c, err e);
@@ -49,7 +51,8 @@ err conn_connect(conn **out, loop *l, const char *address, uint16_t port, const 
 err conn_connect_unix(conn **out, loop *l, const char *path, const conn_settings *settings,
                       conn_connected *on_connect, void *owner) MUST_USE;
 
-// Writes all pieces in order; copies only what the kernel does not take at once. ERR_CLOSED, ERR_LIMIT.
+// Writes all pieces in order; copies only what the kernel does not take at once. ERR_CLOSED; ERR_LIMIT, and
+// nothing is written; ERR_BUSY before the connection is ready; ERR_MEMORY, and the connection is broken.
 err conn_write(conn *c, const str *pieces, size_t count) MUST_USE;
 bool conn_write_full(const conn *c);   // queue above the high mark: stop producing until on_drain
 size_t conn_write_queued(const conn *c);
@@ -59,4 +62,6 @@ void conn_close(conn *c);              // at once, what is queued is dropped; sa
 void conn_close_after_writes(conn *c); // flush what is queued (5 s at most), then close; no further on_read
 void conn_abort(conn *c);              // close with RST, so that the peer sees a broken answer
 const tls_peer *conn_peer(const conn *c); // NULL when plain or without a client certificate
+str conn_protocol(const conn *c);         // chosen by ALPN: "h2", "http/1.1"; empty when none was
+bool conn_resumed(const conn *c);         // TLS session of a ticket
 const char *conn_address(const conn *c);  // "127.0.0.1:5555" of the peer, cached on first use; "unix" otherwise

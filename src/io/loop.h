@@ -30,6 +30,7 @@ err signal_watch_open(signal_watch **out, loop *l, int number, void (*on)(void *
 void signal_watch_close(signal_watch *s);
 
 // How long callbacks kept the loop from its next event: a histogram of powers of two of microseconds.
+// count[i] is of turns that took at least 2^(i-1) and less than 2^i microseconds.
 typedef struct loop_delays {
     uint64_t count[32];
     uint64_t since_ms;

@@ -15,6 +15,8 @@ typedef struct protocol_context {
     const char *folder;       // of this node, exists
     const char *repositories; // the forge's bare repositories when they are on this machine, else NULL
     const char *program;      // our own executable, for children (compile, worker)
+    const char *engine;       // vm_flags(): what compiled modules must fit
+    struct workers *workers;  // substrate and gateway: the processes that serve their public doors
     str universe;
     str node;                 // "tns@blackhole"
     const char *secrets_key;  // auth only: 32 bytes of the universe's sealing key, else NULL

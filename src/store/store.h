@@ -20,7 +20,9 @@ typedef struct store_entry {
 } store_entry;
 // path: the database file, made with mode 0600. Opening checks integrity of the schema's version.
 err store_open(store **out, loop *l, const char *path) MUST_USE;
-void store_close(store *s); // waits for what was accepted
+// Waits for what was accepted and calls every done that is due; what such a done commits gets ERR_CLOSED.
+// Not from within a callback of the store.
+void store_close(store *s);
 // All changes or none, durable (fsync, WAL, synchronous=FULL) before `done(data, ok, revision)` runs on the loop.
 // ERR_CONFLICT: an expectation failed, nothing was written. ERR_FULL: no space, nothing was written, later commits
 // work again when there is room. Copies everything. Commits are applied in the order of these calls.
@@ -31,6 +33,10 @@ err store_get(store *s, str bucket, str key, arena *a, store_entry *out) MUST_US
 // Entries with `prefix` in key order, after `after` (empty: from the start), `limit` at most; newest first when `reverse`.
 err store_list(store *s, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
                store_entry **out, size_t *count) MUST_USE;
-uint64_t store_revision(store *s); // of the last commit
+// Calls `each` for all entries with `prefix` in key order, all from one moment, until it returns false; *revision is
+// the last commit of that moment (what store_on_commit brings with a greater one came later). Texts live in the call.
+err store_each(store *s, str bucket, str prefix, bool (*each)(void *data, const store_entry *entry), void *data,
+               uint64_t *revision) MUST_USE;
+uint64_t store_revision(store *s); // of the last commit whose done has run or is running
 // Called on the loop after each commit with its changes (revision set), before that commit's done.
 void store_on_commit(store *s, void (*on)(void *data, const store_change *changes, size_t count, uint64_t revision), void *data);

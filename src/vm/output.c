@@ -1,0 +1,79 @@
+// The guest's stdout and stderr, cut into lines and bounded per call.
+#include "base/str.h"
+#include "vm/vm_inner.h"
+
+#include <string.h>
+
+static void output_end_line(output *o, int stream)
+{
+    buf *partial = &o->partial[stream - 1];
+    buf_add_byte(&o->lines, (char)stream);
+    buf_add_u32(&o->lines, (uint32_t)partial->len);
+    buf_add(&o->lines, buf_str(partial));
+    buf_clear(partial);
+}
+
+void output_write(output *o, int stream, str bytes)
+{
+    if (o->bytes + bytes.len > VM_OUTPUT_BYTES_MAX) {
+        bytes.len = VM_OUTPUT_BYTES_MAX - o->bytes;
+        o->cut = true;
+    }
+    o->bytes += (uint32_t)bytes.len;
+    buf *partial = &o->partial[stream - 1];
+    while (bytes.len > 0) {
+        size_t end = str_find_byte(bytes, '\n');
+        size_t room = VM_LINE_BYTES_MAX - partial->len;
+        if (end == bytes.len && end <= room) {
+            buf_add(partial, bytes);
+            return;
+        }
+        bool whole = end <= room;
+        size_t len = whole ? end : room;
+        buf_add(partial, str_first(bytes, len));
+        output_end_line(o, stream);
+        bytes = str_from(bytes, whole ? len + 1 : len);
+    }
+}
+
+void output_flush(output *o)
+{
+    for (int stream = 1; stream <= 2; stream++)
+        if (o->partial[stream - 1].len > 0)
+            output_end_line(o, stream);
+    if (o->cut) {
+        o->cut = false;
+        buf_add(&o->partial[1], STR("[output ends here: 64 KiB are kept of one call]"));
+        output_end_line(o, 2);
+    }
+}
+
+void output_clear(output *o)
+{
+    buf_clear(&o->lines);
+    buf_clear(&o->partial[0]);
+    buf_clear(&o->partial[1]);
+    o->bytes = 0;
+    o->cut = false;
+}
+
+void output_close(output *o)
+{
+    buf_close(&o->lines);
+    buf_close(&o->partial[0]);
+    buf_close(&o->partial[1]);
+}
+
+void output_deliver(vm_call *c)
+{
+    buf *lines = &c->output.lines;
+    const char *at = lines->at;
+    const char *end = at + lines->len;
+    while (at < end && c->owner->on_output != NULL) {
+        uint32_t len;
+        memcpy(&len, at + 1, sizeof len);
+        c->owner->on_output(c, at[0], (str){at + 5, len});
+        at += 5 + len;
+    }
+    buf_clear(lines);
+}

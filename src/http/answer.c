@@ -8,10 +8,7 @@
 
 #include <string.h>
 
-enum {
-    ANSWER_FIXED_MAX = SERVER_COMMON_MAX + 160, // status line and the headers that are ours
-    CHUNK_HEAD_MAX = 18,
-};
+enum { ANSWER_FIXED_MAX = SERVER_COMMON_MAX + 160 }; // status line and the headers that are ours
 
 static char *put(char *p, str s)
 {
@@ -225,18 +222,6 @@ void http_start(http_exchange *x, unsigned status, const http_headers *headers, 
     }
 }
 
-static size_t put_hex(char *out, uint64_t number)
-{
-    char digits[16];
-    size_t len = 0, at = 0;
-    do
-        digits[len++] = "0123456789abcdef"[number & 15];
-    while ((number >>= 4) > 0);
-    while (len > 0)
-        out[at++] = digits[--len];
-    return at;
-}
-
 err http_send(http_exchange *x, str piece)
 {
     if (x->phase != PHASE_BUSY || x->dead || x->answer != ANSWER_STARTED)
@@ -247,14 +232,8 @@ err http_send(http_exchange *x, str piece)
         if (piece.len > x->answer_left)
             return fail(ERR_LIMIT, 0, "past the announced length");
     }
-    char head[CHUNK_HEAD_MAX];
-    size_t head_len = 0;
-    if (x->answer_chunked) {
-        head_len = put_hex(head, piece.len);
-        head[head_len++] = '\r';
-        head[head_len++] = '\n';
-    }
-    str pieces[3] = {{head, head_len}, piece, STR("\r\n")};
+    char head[HTTP_CHUNK_HEAD_MAX];
+    str pieces[3] = {{head, http_chunk_head(head, piece.len)}, piece, STR("\r\n")};
     err e = x->answer_chunked ? conn_write(x->c, pieces, 3) : conn_write(x->c, &piece, 1);
     if (e.code == ERR_LIMIT)
         return e;

@@ -105,3 +105,17 @@ http_chunk_result http_chunked_step(http_chunked *d, str *bytes, str *piece)
     }
     return HTTP_CHUNK_MORE;
 }
+
+size_t http_chunk_head(char out[HTTP_CHUNK_HEAD_MAX], uint64_t length)
+{
+    char digits[16];
+    size_t len = 0, at = 0;
+    do
+        digits[len++] = "0123456789abcdef"[length & 15];
+    while ((length >>= 4) > 0);
+    while (len > 0)
+        out[at++] = digits[--len];
+    out[at++] = '\r';
+    out[at++] = '\n';
+    return at;
+}

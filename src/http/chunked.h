@@ -17,6 +17,9 @@ typedef struct http_chunked {
 } http_chunked; // zeroed to start
 
 typedef enum { HTTP_CHUNK_MORE, HTTP_CHUNK_PIECE, HTTP_CHUNK_END, HTTP_CHUNK_BAD } http_chunk_result;
+// "1f\r\n" for a chunk of that length; returns how many bytes were written.
+enum { HTTP_CHUNK_HEAD_MAX = 18 };
+size_t http_chunk_head(char out[HTTP_CHUNK_HEAD_MAX], uint64_t length);
 // Takes bytes from the front of *bytes: PIECE gives decoded bytes (a slice of them), MORE means all were taken,
 // END leaves what follows the body. After END or BAD it must not be called again.
 http_chunk_result http_chunked_step(http_chunked *d, str *bytes, str *piece);

@@ -40,14 +40,13 @@ static client_pool **pool_bucket(http_client *c, const char *address, uint16_t p
 
 static void pool_free(client_pool *p)
 {
-    tls_context_close(p->tls);
     free(p->address);
     free(p->server_name);
     free(p);
 }
 
 // Freed with the last link and the last call that still know it.
-static void pool_release(client_pool *p)
+void pool_release(client_pool *p)
 {
     if (--p->links > 0)
         return;
@@ -94,7 +93,7 @@ static void link_on_connect(void *owner, conn *c, err e)
         return;
     if (e.code == OK) {
         k->connected = true;
-        call_started(k->call);
+        call_connected(k->call);
         return;
     }
     http_call *call = k->call;
@@ -174,18 +173,13 @@ void link_idle(client_link *k)
 
 static void client_close_idle(client_pool *p, uint64_t now_ms)
 {
+    p->links++; // the pool must not go while we walk it
     for (client_link *k = p->idle, *next; k != NULL; k = next) {
         next = k->next;
-        if (now_ms - k->idle_since_ms < CLIENT_IDLE_MS)
-            continue;
-        p->links++; // the pool must not go while we walk it
-        link_close(k);
-        if (next == NULL || p->links == 1) {
-            pool_release(p);
-            return;
-        }
-        p->links--;
+        if (now_ms - k->idle_since_ms >= CLIENT_IDLE_MS)
+            link_close(k);
     }
+    pool_release(p);
 }
 
 static void client_on_tick(void *data)
@@ -194,10 +188,10 @@ static void client_on_tick(void *data)
     uint64_t now = loop_now_ms(c->loop);
     // on_done may end any call, send new ones or close the client: one at a time, marked, on later turns.
     for (http_call *k = c->calls; k != NULL; k = k->next) {
-        if (now < k->deadline_ms || k->failed.code != OK)
-            continue;
-        k->failed = fail(ERR_TIMEOUT, 0, "deadline of the request");
-        call_schedule(k);
+        if (k->failed.code == OK && now >= k->deadline_ms)
+            k->failed = fail(ERR_TIMEOUT, 0, "deadline of the request");
+        if (k->failed.code != OK)
+            call_schedule(k);
     }
     for (size_t i = 0; i < CLIENT_POOL_BUCKETS; i++)
         for (client_pool *p = c->pools[i], *next; p != NULL; p = next) {

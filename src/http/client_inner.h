@@ -26,7 +26,7 @@ typedef struct client_pool {
     uint16_t port;
     tls_context *tls;
     client_link *idle; // last used first
-    size_t idle_count, links;
+    size_t idle_count, links; // links: and calls, all who still know it
 } client_pool;
 
 struct client_link {
@@ -54,11 +54,13 @@ struct http_call {
     uint64_t deadline_ms;
 
     buf out; // the request, until it is written or may no longer be repeated
-    bool streamed, upload_over, repeatable, is_head, retry_due;
+    bool streamed, upload_over, repeatable, is_head;
 
     call_state state;
     bool answered; // a byte of the answer came
-    bool paused, ended, scheduled, feeding;
+    bool paused, scheduled, excess; // excess: bytes behind the answer
+    bool ended; // with `end`: the peer sends nothing more
+    err end;
     err failed; // to be told on the next turn
     unsigned interim;
     buf head;
@@ -87,7 +89,8 @@ struct http_client {
 extern const conn_events link_events;
 void call_done(http_call *c, err e);     // tells on_done and frees; the link is kept if it can be used again
 void call_schedule(http_call *c);        // looks at it on the next turn
-void call_started(http_call *c);         // its link is connected: the request is written
+void call_started(http_call *c);         // its link can be used: writes the request, calls nobody
+void call_connected(http_call *c);       // its link was made: as above, and on_drain
 void call_broke(http_call *c, err e);    // the link is gone: another try or the end
 void call_release(http_call *c);
 err request_write(buf *out, const http_client_request *r) MUST_USE; // request.c: head and body
@@ -98,3 +101,4 @@ void link_close(client_link *k);         // whatever it does
 void link_idle(client_link *k);          // its call is over and it can be used again
 void client_tick_update(http_client *c);
 void call_free(http_call *c);
+void pool_release(client_pool *p);

@@ -1,5 +1,6 @@
 // Channels: whole frames, descriptors both ways, back-pressure, and peers that misbehave.
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/str.h"
 #include "base/test.h"
 #include "io/channel.h"
@@ -346,5 +347,39 @@ TEST(channel_may_be_closed_from_its_own_frame)
     CHECK(b.frames == 1 && b.ends == 0);
     side_close(&a);
     buf_close(&b.last);
+    loop_close(l);
+}
+
+TEST(channel_owns_the_descriptor_even_when_memory_is_short)
+{
+    loop *l;
+    int fds[2];
+    side a;
+    CHECK(loop_open(&l).code == OK && channel_pair(fds).code == OK);
+    fault_now = (fault_plan){.what = FAULT_MEMORY, .times = 1};
+    CHECK(channel_open(&a.c, l, fds[0], &side_events, &a).code == ERR_MEMORY);
+    fault_now = (fault_plan){0};
+    char byte;
+    CHECK(read(fds[1], &byte, 1) == 0);
+    (void)close(fds[1]);
+    loop_close(l);
+}
+
+TEST(channel_ends_when_memory_for_half_a_frame_is_short)
+{
+    loop *l;
+    int fds[2];
+    side a;
+    CHECK(loop_open(&l).code == OK && channel_pair(fds).code == OK);
+    side_open(&a, l, fds[0]);
+    char *frame = calloc(1, CHANNEL_FRAME_BYTES_MAX);
+    fault_now = (fault_plan){.what = FAULT_MEMORY, .times = 1};
+    CHECK(channel_send(a.c, (str){frame, CHANNEL_FRAME_BYTES_MAX}, NULL, 0).code == ERR_MEMORY);
+    fault_now = (fault_plan){0};
+    free(frame);
+    CHECK(channel_send(a.c, STR("x"), NULL, 0).code == ERR_CLOSED);
+    turn_until_end(l, &a);
+    side_close(&a);
+    (void)close(fds[1]);
     loop_close(l);
 }

@@ -1,7 +1,8 @@
 // Stream connections: their life, reading, and what their owners are told.
 //
 // One libuv handle each, so the memory goes in that handle's close callback and never earlier.
-// Deadlines (handshake, last writes) hang on the loop's coarse tick; a quiet connection has no timer.
+// Deadlines (handshake, last writes) hang on the loop's coarse tick; a quiet connection has no
+// timer.
 #include "io/conn_inner.h"
 
 #include <arpa/inet.h>

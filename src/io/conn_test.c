@@ -1,150 +1,5 @@
 // Connections echo, press back, end cleanly, break visibly, and never call a closed owner.
-#include "base/buf.h"
-#include "base/fault.h"
-#include "base/test.h"
-#include "io/conn.h"
-
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-struct side {
-    loop *loop;
-    conn *c; // NULL after close
-    listener *listener;
-    buf got;
-    bool echo;
-    bool close_on_read;
-    bool pause_on_accept;
-    bool abort_on_accept;
-    bool connected, ended;
-    err connect, end;
-    unsigned accepts, reads, drains;
-};
-
-static void side_on_read(void *owner, conn *c, str bytes)
-{
-    struct side *s = owner;
-    CHECK(s->c == c); // never after close
-    s->reads++;
-    buf_add(&s->got, bytes);
-    if (s->echo) {
-        str twice[] = {bytes, {NULL, 0}, STR("!")};
-        (void)!conn_write(c, twice, COUNT(twice)).code;
-    }
-    if (s->close_on_read) {
-        s->c = NULL;
-        conn_close(c);
-    }
-}
-
-static void side_on_end(void *owner, conn *c, err e)
-{
-    struct side *s = owner;
-    CHECK(s->c == c && !s->ended);
-    s->ended = true;
-    s->end = e;
-}
-
-static void side_on_drain(void *owner, conn *c)
-{
-    struct side *s = owner;
-    CHECK(s->c == c && !conn_write_full(c));
-    s->drains++;
-}
-
-static const conn_events side_events = {
-    .on_read = side_on_read,
-    .on_end = side_on_end,
-    .on_drain = side_on_drain,
-};
-
-static void side_on_accept(void *data, conn *c)
-{
-    struct side *s = data;
-    s->accepts++;
-    if (s->c != NULL || s->abort_on_accept) { // one at a time
-        conn_abort(c);
-        return;
-    }
-    s->c = c;
-    conn_set_owner(c, s);
-    CHECK(conn_owner(c) == s);
-    if (s->pause_on_accept)
-        conn_pause(c);
-}
-
-static void side_on_connect(void *owner, conn *c, err e)
-{
-    struct side *s = owner;
-    CHECK(s->c == c && !s->connected);
-    s->connected = true;
-    s->connect = e;
-    if (e.code != OK)
-        s->c = NULL;
-}
-
-static void side_close(struct side *s)
-{
-    conn *c = s->c;
-    s->c = NULL;
-    conn_close(c);
-    conn_close(c);
-    listener_close(s->listener);
-    s->listener = NULL;
-    buf_close(&s->got);
-}
-
-static const conn_settings side_settings = {
-    .events = &side_events,
-    .queue_bytes_max = 16 * 1024 * 1024,
-};
-
-static void side_open(struct side *s, loop *l)
-{
-    *s = (struct side){.loop = l};
-    buf_open(&s->got, 64 * 1024 * 1024);
-}
-
-static uint16_t side_listen(struct side *s, loop *l)
-{
-    int fd = -1;
-    side_open(s, l);
-    CHECK(socket_listen("127.0.0.1", 0, false, &fd).code == OK);
-    uint16_t port = socket_port(fd);
-    CHECK(port != 0);
-    CHECK(listener_open(&s->listener, l, fd, &side_settings, side_on_accept, s).code == OK);
-    return port;
-}
-
-#define UNTIL(l, condition)                            \
-    for (unsigned turns = 0; !(condition); turns++) {  \
-        CHECK(turns < 400);                            \
-        loop_turn(l, 20);                              \
-    }
-
-// A peer with plain blocking calls, so that what we see is what the kernel says.
-static int raw_connect(uint16_t port)
-{
-    int f = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK(connect(f, (struct sockaddr *)&to, sizeof(to)) == 0);
-    return f;
-}
-
-static str piece(const char *at, size_t len)
-{
-    return (str){at, len};
-}
+#include "io/conn_side_inner.h"
 
 static void check_echo(loop *l, struct side *server, struct side *client)
 {
@@ -249,16 +104,6 @@ static void read_rest(loop *l, int f, buf *into, size_t len)
             break;
         loop_turn(l, n > 0 ? 0 : 5);
     }
-}
-
-static char *pattern(size_t len)
-{
-    char *at = malloc(len);
-    if (at == NULL)
-        abort();
-    for (size_t i = 0; i < len; i++)
-        at[i] = (char)(i * 7 + i / 251);
-    return at;
 }
 
 TEST(conn_large_write_waits_for_a_slow_reader_within_its_limit)
@@ -543,9 +388,6 @@ TEST(conn_many_are_closed_at_once)
     listener *door = NULL;
     const conn_settings settings = {.events = &no_events};
     CHECK(loop_open(&l).code == OK);
-    CHECK(socket_listen("::1", 0, false, &fd).code == OK ||
-          socket_listen("127.0.0.1", 0, false, &fd).code == OK);
-    (void)close(fd);
     CHECK(socket_listen("127.0.0.1", 0, false, &fd).code == OK);
     uint16_t port = socket_port(fd);
     CHECK(listener_open(&door, l, fd, &settings, crowd_on_accept, &next).code == OK);
@@ -561,80 +403,5 @@ TEST(conn_many_are_closed_at_once)
         loop_turn(l, 0);
     }
     listener_close(door);
-    loop_close(l);
-}
-
-// A whole conversation with a queue, of which the k-th allocation fails: it may break, but not leak,
-// hang or answer wrongly.
-static void fault_round(void)
-{
-    enum { LEN = 6 * 1024 * 1024 };
-    loop *l = NULL;
-    struct side server = {0}, client = {0};
-    char *sent = pattern(LEN);
-    int fd = -1;
-    if (loop_open(&l).code != OK) {
-        free(sent);
-        return;
-    }
-    side_open(&server, l);
-    side_open(&client, l);
-    CHECK(socket_listen("127.0.0.1", 0, false, &fd).code == OK);
-    uint16_t port = socket_port(fd);
-    if (listener_open(&server.listener, l, fd, &side_settings, side_on_accept, &server).code == OK &&
-        conn_connect(&client.c, l, "127.0.0.1", port, NULL, &side_settings, side_on_connect,
-                     &client)
-                .code == OK) {
-        UNTIL(l, server.c != NULL && client.connected);
-        str all = piece(sent, LEN);
-        err e = conn_write(server.c, &all, 1);
-        if (e.code == OK) {
-            for (unsigned i = 0; i < 400 && client.got.len < LEN && client.got.error.code == OK; i++)
-                loop_turn(l, 5);
-            CHECK(client.got.error.code != OK ||
-                  (client.got.len == LEN && memcmp(client.got.at, sent, LEN) == 0));
-        } else {
-            CHECK(e.code == ERR_MEMORY);
-            CHECK(conn_write(server.c, &all, 1).code == ERR_CLOSED);
-        }
-    }
-    side_close(&server);
-    side_close(&client);
-    loop_close(l);
-    free(sent);
-}
-
-TEST(conn_survives_every_failed_allocation)
-{
-    uint64_t k = 0;
-    for (;; k++) {
-        fault_now = (fault_plan){.what = FAULT_MEMORY, .after = k, .times = 1};
-        fault_round();
-        if (fault_now.seen <= k)
-            break;
-    }
-    fault_now = (fault_plan){0};
-    CHECK(k >= 5);
-}
-
-TEST(conn_write_that_fails_breaks_only_that_connection)
-{
-    loop *l = NULL;
-    struct side server;
-    CHECK(loop_open(&l).code == OK);
-    uint16_t port = side_listen(&server, l);
-    int f = raw_connect(port);
-    UNTIL(l, server.c != NULL);
-    str some = STR("x");
-    fault_now = (fault_plan){.what = FAULT_WRITE, .times = 1};
-    CHECK(conn_write(server.c, &some, 1).code == ERR_CLOSED);
-    fault_now = (fault_plan){0};
-    CHECK(conn_write(server.c, &some, 1).code == ERR_CLOSED);
-    CHECK(!server.ended);
-    conn_close_after_writes(server.c);
-    server.c = NULL;
-    CHECK(recv(f, (char[1]){0}, 1, 0) < 0 && errno == ECONNRESET);
-    (void)close(f);
-    side_close(&server);
     loop_close(l);
 }

@@ -1,9 +1,10 @@
 // TLS over a connection: records are read from the loop's read buffer and gathered for one write.
 //
 // The happy path is: bytes come, the handshake goes on until both sides know each other, `allow` is
-// asked, the owner hears on_ready or on_connect; then each read decrypts into the loop's plain buffer and
-// each write encrypts into its record buffer, which is empty again before any callback runs.
-// What can fail: the deadline, verification, `allow`, a bad record, an end without close_notify.
+// asked, the owner hears on_ready or on_connect; then each read decrypts into the loop's plain
+// buffer and each write encrypts into its record buffer, which is empty again before any callback
+// runs. What can fail: the deadline, verification, `allow`, a bad record, an end without
+// close_notify.
 #include "io/conn_inner.h"
 
 #include <openssl/err.h>

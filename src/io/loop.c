@@ -1,7 +1,8 @@
 // The event loop of one thread: turns, hooks around the wait, the delay histogram.
 //
-// The happy path is: open, run, stop from a callback, close. libuv runs the callbacks of descriptors
-// inside its wait, so the end of the wait is noticed by whichever callback comes first (loop_wake).
+// The happy path is: open, run, stop from a callback, close. libuv runs the callbacks of
+// descriptors inside its wait, so the end of the wait is noticed by whichever callback comes first
+// (loop_wake).
 #include "io/loop_inner.h"
 
 #include <assert.h>
@@ -173,6 +174,12 @@ void loop_close(loop *l)
         return;
     while (l->works > 0 || l->deferred.first != NULL || loop_has_posts(l))
         (void)uv_run(&l->uv, UV_RUN_ONCE);
+    // Connections that their owners have left to flush and linger have no more time.
+    while (l->deadlines != NULL) {
+        loop_deadline *d = l->deadlines;
+        loop_deadline_clear(d);
+        d->on(d);
+    }
     uv_handle_t *inner[INNER_HANDLES] = {
         (uv_handle_t *)&l->async,       (uv_handle_t *)&l->prepare,    (uv_handle_t *)&l->check,
         (uv_handle_t *)&l->defer_check, (uv_handle_t *)&l->defer_idle, (uv_handle_t *)&l->tick,

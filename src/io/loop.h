@@ -8,7 +8,9 @@ err loop_open(loop **out) MUST_USE;
 void loop_run(loop *l);   // until loop_stop(); runs again afterwards if called again
 void loop_turn(loop *l, uint64_t wait_ms_max); // one turn, for tests and for closing
 void loop_stop(loop *l);  // from the loop's own thread
-void loop_close(loop *l); // turns until every handle's close callback has run, then frees
+// Runs what is posted, deferred and at work, ends connections left by conn_close_after_writes, turns until every
+// handle's close callback has run, then frees. What an owner has left open is a bug: it aborts. NULL is fine.
+void loop_close(loop *l);
 uint64_t loop_now_ms(loop *l); // monotonic, as of this turn
 
 // Any thread: `run(data)` is called once on the loop's thread, never before this returns. Order is kept.

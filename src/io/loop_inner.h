@@ -64,7 +64,8 @@ struct loop {
     size_t spare_count;
 };
 
-// Every callback that libuv runs in its poll phase says this first: hooks and the delay histogram need it.
+// Every callback that libuv runs in its poll phase says this first: hooks and the delay histogram
+// need it.
 void loop_woke(loop *l);
 static inline void loop_wake(loop *l)
 {
@@ -87,7 +88,8 @@ void loop_deadline_set(loop *l,
                        void (*on)(loop_deadline *d)); // again: replaces
 void loop_deadline_clear(loop_deadline *d);           // not set: nothing happens
 
-// Memory of `size` bytes, zeroed, kept by loop_spare_give for the next one (one size per loop only).
+// Memory of `size` bytes, zeroed, kept by loop_spare_give for the next one (one size per loop
+// only).
 void *loop_spare_take(loop *l, size_t size) MUST_USE;
 void loop_spare_give(loop *l, void *at);
 

@@ -1,4 +1,5 @@
-// Work that comes to the loop: posted from other threads, deferred to the next turn, done by helpers.
+// Work that comes to the loop: posted from other threads, deferred to the next turn, done by
+// helpers.
 #include "io/loop_inner.h"
 
 void loop_queue_init(loop_queue *q)

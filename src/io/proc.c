@@ -54,6 +54,7 @@ struct proc {
     buf queue;
     size_t sent; // bytes of the queue that the pipe has taken
     uint64_t output_bytes;
+    long own_peak_kib; // ours at the start: the kernel counts it as the child's until it execs
     bool input_ending;
     bool paused;
     bool exited;
@@ -111,7 +112,8 @@ static void proc_finish(proc *p)
             end.signal = WTERMSIG(status);
         end.cpu_us = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
                      (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
-        end.peak_bytes = (uint64_t)used.ru_maxrss * 1024;
+        if (used.ru_maxrss > p->own_peak_kib)
+            end.peak_bytes = (uint64_t)used.ru_maxrss * 1024;
     }
     proc_close_all(p);
     if (p->settings.on_end != NULL)
@@ -182,8 +184,7 @@ static void proc_on_timer(uv_timer_t *t)
         p->timed_out = true;
         return;
     }
-    // Somebody else holds a pipe open. What is in it now may be our child's; what comes later is
-    // not.
+    // Somebody else holds a pipe open. What is in it now may be our child's, later bytes are not.
     for (int i = 0; i < 2; i++) {
         int waiting = 0;
         if (p->outputs[i].fd >= 0 && ioctl(p->outputs[i].fd, FIONREAD, &waiting) == 0)
@@ -424,6 +425,9 @@ err proc_start(proc **out, loop *l, const proc_settings *settings)
     buf_open(&p->queue,
              INPUT_BYTES_MAX * 2); // the limit is of what is queued; sent bytes go lazily
     p->loop = l;
+    struct rusage own;
+    if (getrusage(RUSAGE_SELF, &own) == 0)
+        p->own_peak_kib = own.ru_maxrss;
     uv_timer_init(&l->uv, &p->timer);
     p->timer.data = p;
     p->handles = 1;

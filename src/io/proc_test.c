@@ -129,8 +129,19 @@ TEST(proc_tells_the_exit_status_and_both_outputs)
     CHECK(r.ends == 0 && proc_id(r.p) > 0);
     run_wait(&r);
     CHECK(r.end.status == 7 && r.end.signal == 0 && !r.end.timed_out && !r.end.output_limit);
-    CHECK(r.end.peak_bytes > 0);
     CHECK(run_said(&r, 1, "out\n") && run_said(&r, 2, "err\n"));
+    run_close(&r);
+}
+
+TEST(proc_tells_the_memory_of_children_that_are_larger_than_we_are)
+{
+    run r;
+    run_open(&r);
+    const char *script = "head -c 400000000 /dev/zero | tail -c 400000000 >/dev/null";
+    CHECK(run_shell(&r, script, (proc_settings){0}).code == OK);
+    run_wait(&r);
+    CHECK(r.end.status == 0);
+    CHECK(r.end.peak_bytes > 400000000 && r.end.peak_bytes < 600000000 && r.end.cpu_us > 0);
     run_close(&r);
 }
 
@@ -357,13 +368,12 @@ TEST(proc_passes_descriptors_in_order_and_no_others)
     }
     int leaky = dup(pass[0]); // without close-on-exec
     proc_settings s = {.pass_fds = pass, .pass_count = 4};
-    CHECK(run_shell(&r, "cat <&3; cat <&4; cat <&5; cat <&6; ls /proc/$$/fd | wc -l", s).code ==
-          OK);
+    CHECK(run_shell(&r, "cat <&3; cat <&4; cat <&5; cat <&6; exec ls /proc/self/fd", s).code == OK);
     (void)close(leaky);
     for (int i = 0; i < 4; i++)
         (void)close(pipes[i][0]);
     run_wait(&r);
-    CHECK(run_said(&r, 1, "d\nc\nb\na\n7\n"));
+    CHECK(run_said(&r, 1, "d\nc\nb\na\n0\n1\n2\n3\n4\n5\n6\n7\n"));
     run_close(&r);
 }
 
@@ -376,7 +386,7 @@ TEST(proc_limits_and_signals_are_what_the_settings_say)
     sigaddset(&some, SIGUSR1);
     sigprocmask(SIG_BLOCK, &some, &before);
     proc_settings s = {.memory_bytes_max = 512 * 1024 * 1024, .cpu_s_max = 5};
-    CHECK(run_shell(&r, "ulimit -v; ulimit -t; grep -E 'Sig(Blk|Ign)' /proc/$$/status", s).code ==
+    CHECK(run_shell(&r, "ulimit -v; ulimit -t; grep -E 'Sig(Blk|Ign)' /proc/self/status", s).code ==
           OK);
     sigprocmask(SIG_SETMASK, &before, NULL);
     run_wait(&r);

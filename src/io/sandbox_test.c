@@ -67,6 +67,9 @@ static void check_in_child(void (*body)(void))
 
 static void worker_is_refused(void)
 {
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)getppid());
+    bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 1;
     MUST(sandbox_worker().code == OK);
     char *const argv[] = {"true", NULL};
     REFUSED(execve("/bin/true", argv, NULL), EPERM);
@@ -83,6 +86,12 @@ static void worker_is_refused(void)
     REFUSED(syscall(SYS_creat, "/tmp/sandbox-test", 0600), EPERM);
     REFUSED(unlink("/tmp/sandbox-test"), EPERM);
     REFUSED(mkdir("/tmp/sandbox-test", 0700), EPERM);
+    if (has_landlock) {
+        MUST(open(path, O_RDONLY) < 0 && (errno == EACCES || errno == EPERM));
+        (void)snprintf(path, sizeof(path), "/proc/%d/environ", (int)getppid());
+        int environment = open(path, O_RDONLY); // refused here or at the first byte
+        MUST(environment < 0 || read(environment, path, 1) <= 0);
+    }
     REFUSED(kill(getppid(), 0), EPERM);
     REFUSED(syscall(SYS_tgkill, getppid(), getppid(), 0), EPERM);
     REFUSED(fcntl(0, F_SETOWN, getppid()), EPERM);

@@ -72,11 +72,8 @@ static void signal_watch_on_closed(uv_handle_t *h)
     free(h->data);
 }
 
-err signal_watch_open(signal_watch **out,
-                      loop *l,
-                      int number,
-                      void (*on)(void *data, int number),
-                      void *data)
+err signal_watch_open(
+    signal_watch **out, loop *l, int number, void (*on)(void *data, int number), void *data)
 {
     signal_watch *s = io_take(sizeof(*s));
     if (s == NULL)
@@ -148,10 +145,7 @@ void loop_on_tick(uv_timer_t *t)
         (void)uv_timer_stop(&l->tick);
 }
 
-void loop_deadline_set(loop *l,
-                       loop_deadline *d,
-                       uint64_t after_ms,
-                       void (*on)(loop_deadline *d))
+void loop_deadline_set(loop *l, loop_deadline *d, uint64_t after_ms, void (*on)(loop_deadline *d))
 {
     loop_deadline_clear(d);
     d->at_ms = uv_now(&l->uv) + after_ms;

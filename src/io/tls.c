@@ -45,7 +45,8 @@ static err tls_use_certificate(SSL_CTX *ctx, str pem)
             ERR_clear_error();
             return count > 0 ? ok() : fail(ERR_SYNTAX, 0, "TLS certificate");
         }
-        int rc = count == 0 ? SSL_CTX_use_certificate(ctx, x) : (int)SSL_CTX_add1_chain_cert(ctx, x);
+        int rc =
+            count == 0 ? SSL_CTX_use_certificate(ctx, x) : (int)SSL_CTX_add1_chain_cert(ctx, x);
         X509_free(x);
         if (rc != 1)
             return tls_fail(ERR_SYNTAX, "TLS certificate");
@@ -54,6 +55,8 @@ static err tls_use_certificate(SSL_CTX *ctx, str pem)
 
 static err tls_use_key(SSL_CTX *ctx, str pem)
 {
+    if (pem.len == 0)
+        return fail(ERR_SYNTAX, 0, "TLS certificate without key");
     OWNED(bio_drop) BIO *b = BIO_new_mem_buf(pem.at, (int)pem.len);
     if (b == NULL)
         return fail(ERR_MEMORY, 0, "TLS key");
@@ -84,8 +87,8 @@ static err tls_use_ca(SSL_CTX *ctx, str pem, bool server)
             ERR_clear_error();
             return count > 0 ? ok() : fail(ERR_SYNTAX, 0, "TLS CA");
         }
-        bool good = X509_STORE_add_cert(store, x) == 1 &&
-                    (!server || SSL_CTX_add_client_CA(ctx, x) == 1);
+        bool good =
+            X509_STORE_add_cert(store, x) == 1 && (!server || SSL_CTX_add_client_CA(ctx, x) == 1);
         X509_free(x);
         if (!good)
             return tls_fail(ERR_SYNTAX, "TLS CA");
@@ -104,10 +107,26 @@ static int tls_on_alpn(SSL *ssl,
     (void)ssl;
     size_t skip = t->http2 ? 0 : 3;
     unsigned char *chosen = NULL;
-    int rc = SSL_select_next_proto(&chosen, out_len, both + skip, (unsigned)(sizeof(both) - 1 - skip),
-                                   in, in_len);
+    int rc = SSL_select_next_proto(&chosen, out_len, both + skip,
+                                   (unsigned)(sizeof(both) - 1 - skip), in, in_len);
     *out = chosen;
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+// Only the certificate comes from the chosen context: who may connect is decided by the door.
+static int tls_on_name(SSL *ssl, int *alert, void *data)
+{
+    const tls_context *t = data;
+    const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    (void)alert;
+    const tls_context *chosen =
+        t->choose(t->data, name != NULL ? (str){name, strlen(name)} : STR(""));
+    if (chosen == NULL || chosen == t)
+        return SSL_TLSEXT_ERR_OK;
+    if (SSL_set_SSL_CTX(ssl, chosen->ctx) == NULL ||
+        (t->mutual && SSL_set1_verify_cert_store(ssl, SSL_CTX_get_cert_store(t->ctx)) != 1))
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    return SSL_TLSEXT_ERR_OK;
 }
 
 static int tls_on_session(SSL *ssl, SSL_SESSION *session)
@@ -155,9 +174,13 @@ static void tls_set_modes(tls_context *t, const tls_settings *settings)
         (void)SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF); // tickets only
         (void)SSL_CTX_set_session_id_context(t->ctx, id, sizeof(id) - 1);
         SSL_CTX_set_alpn_select_cb(t->ctx, tls_on_alpn, t);
+        if (t->choose != NULL) {
+            (void)SSL_CTX_set_tlsext_servername_callback(t->ctx, tls_on_name);
+            (void)SSL_CTX_set_tlsext_servername_arg(t->ctx, t);
+        }
     } else {
-        (void)SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_CLIENT |
-                                                         SSL_SESS_CACHE_NO_INTERNAL);
+        (void)SSL_CTX_set_session_cache_mode(t->ctx,
+                                             SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(t->ctx, tls_on_session);
         (void)SSL_CTX_set_alpn_protos(t->ctx, both + skip, (unsigned)(sizeof(both) - 1 - skip));
     }
@@ -170,7 +193,13 @@ static err tls_fill(tls_context *t, const tls_settings *settings)
         return fail(ERR_LIMIT, 0, "TLS PEM");
     tls_set_modes(t, settings);
     TRY(tls_bio_method(&t->method));
-    if (settings->certificate_pem.len > 0 || settings->server) {
+    if (settings->ticket_key.len > 0 &&
+        SSL_CTX_set_tlsext_ticket_keys(t->ctx, (void *)settings->ticket_key.at,
+                                       (long)settings->ticket_key.len) != 1)
+        return tls_fail(ERR_SYNTAX, "TLS ticket key");
+    if (settings->server && (settings->certificate_pem.len == 0 || settings->key_pem.len == 0))
+        return fail(ERR_SYNTAX, 0, "TLS server without certificate or key");
+    if (settings->certificate_pem.len > 0) {
         TRY(tls_use_certificate(t->ctx, settings->certificate_pem));
         TRY(tls_use_key(t->ctx, settings->key_pem));
     }
@@ -195,6 +224,7 @@ err tls_context_open(tls_context **out, const tls_settings *settings)
     t->http2 = settings->http2;
     t->mutual = settings->ca_pem.len > 0;
     t->allow = settings->allow;
+    t->choose = settings->choose;
     t->data = settings->data;
     t->ctx = SSL_CTX_new(settings->server ? TLS_server_method() : TLS_client_method());
     err e = t->ctx != NULL ? tls_fill(t, settings) : tls_fail(ERR_MEMORY, "open TLS context");

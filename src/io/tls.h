@@ -8,9 +8,15 @@ typedef struct tls_settings {
     str key_pem;
     str ca_pem;          // verify peers against exactly this CA (client certificates required on servers); empty: system's
     bool server;
+    str ticket_key;      // servers: 80 random bytes that several processes share, so that tickets of one hold at all;
+                         // empty: the context's own
     bool http2;          // offer h2 before http/1.1 in ALPN
     // Asked for each verified peer (full and resumed handshakes alike): false refuses. May be NULL.
     bool (*allow)(void *data, str peer_uri, str serial_hex);
+    // Servers: the context whose certificate answers this name (lower case not promised, empty when the client
+    // names none); NULL keeps ours. Borrowed for the call; verification, tickets and `allow` stay ours, `http2` is
+    // the chosen one's. May be NULL.
+    tls_context *(*choose)(void *data, str server_name);
     void *data;
 } tls_settings;
 err tls_context_open(tls_context **out, const tls_settings *settings) MUST_USE; // copies what it needs

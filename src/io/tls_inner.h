@@ -20,6 +20,7 @@ struct tls_context {
     bool http2;
     bool mutual; // a CA is given
     bool (*allow)(void *data, str peer_uri, str serial_hex);
+    tls_context *(*choose)(void *data, str server_name);
     void *data;
     tls_session sessions[TLS_SESSIONS_MAX];
     unsigned session_next;

@@ -187,8 +187,8 @@ static void world_open(struct world *w, uint64_t handshake_ms)
     *w = (struct world){0};
     w->ca = pair_make(NULL, 1, NULL, 86400);
     w->other_ca = pair_make(NULL, 2, NULL, 86400);
-    w->server_pair = pair_make(&w->ca, 0xabc1, "URI:ctau://blackhole/tns/tns,DNS:node.test,IP:127.0.0.1",
-                               86400);
+    w->server_pair =
+        pair_make(&w->ca, 0xabc1, "URI:ctau://blackhole/tns/tns,DNS:node.test,IP:127.0.0.1", 86400);
     w->client_pair = pair_make(&w->ca, 0xabc2, "DNS:x.test,URI:ctau://blackhole/seer/seer", 86400);
     CHECK(loop_open(&w->loop).code == OK);
     const tls_settings settings = {.certificate_pem = w->server_pair.x_pem,
@@ -223,8 +223,8 @@ static void world_connect(struct world *w, const char *name)
     end_clear(&w->server);
     end_clear(&w->client);
     const conn_settings settings = {.events = &end_events, .tls = w->client_tls};
-    CHECK(conn_connect(&w->client.c, w->loop, "127.0.0.1", w->port, name, &settings,
-                       end_on_connect, &w->client)
+    CHECK(conn_connect(&w->client.c, w->loop, "127.0.0.1", w->port, name, &settings, end_on_connect,
+                       &w->client)
               .code == OK);
 }
 
@@ -467,6 +467,65 @@ TEST(tls_bytes_wait_when_the_owner_pauses_on_ready)
     CHECK(conn_write(w.client.c, &hello, 1).code == OK);
     UNTIL(w.loop, w.client.got.len == 10);
     world_close(&w);
+}
+
+static tls_context *world_choose(void *data, str name)
+{
+    return text_is(name, "other.test") ? data : NULL;
+}
+
+TEST(tls_certificate_is_chosen_by_name_and_tickets_hold_in_a_second_process)
+{
+    struct world w;
+    char ticket_key[80];
+    tls_context *other = NULL;
+    world_open(&w, 0);
+    memset(ticket_key, 7, sizeof(ticket_key));
+    struct pair pair = pair_make(&w.ca, 0xd00d, "DNS:other.test", 86400);
+    tls_settings s = {.server = true, .certificate_pem = pair.x_pem, .key_pem = pair.key_pem};
+    CHECK(tls_context_open(&other, &s).code == OK);
+    s.certificate_pem = w.server_pair.x_pem;
+    s.key_pem = w.server_pair.key_pem;
+    s.ca_pem = w.ca.x_pem;
+    s.choose = world_choose;
+    s.data = other;
+    world_client(&w, &w.client_pair, &w.ca);
+    listener_close(w.door);
+    w.door = NULL;
+    w.port = 0;
+    for (size_t i = 0; i < 2; i++) { // the second door stands for a process that takes over
+        int fd = -1;
+        listener *door = NULL;
+        tls_context *t = NULL;
+        s.ticket_key = (str){ticket_key, 79};
+        CHECK(tls_context_open(&t, &s).code == ERR_SYNTAX);
+        s.ticket_key.len = 80;
+        CHECK(tls_context_open(&t, &s).code == OK);
+        const conn_settings settings = {.events = &end_events, .tls = t};
+        CHECK(socket_listen("127.0.0.1", w.port, false, &fd).code == OK);
+        w.port = socket_port(fd);
+        CHECK(listener_open(&door, w.loop, fd, &settings, end_on_accept, &w.server).code == OK);
+        tls_context_close(t); // its listener and connections still hold it
+        static const char *const names[] = {"node.test", "other.test"};
+        for (size_t n = 0; n < COUNT(names); n++) {
+            world_connect(&w, names[n]);
+            world_talk(&w);
+            CHECK(text_is(conn_peer(w.client.c)->serial_hex, n == 0 ? "abc1" : "d00d"));
+            CHECK(strcmp(w.server.uri, "ctau://blackhole/seer/seer") == 0);
+            CHECK(conn_resumed(w.client.c) == (i > 0));
+        }
+        if (i > 0) {
+            world_client(&w, NULL, &w.ca); // the chosen certificate does not open the door
+            world_connect(&w, "other.test");
+            check_refused_by_server(&w);
+        }
+        end_clear(&w.server);
+        listener_close(door);
+        loop_turn(w.loop, 1);
+    }
+    world_close(&w);
+    tls_context_close(other);
+    pair_drop(&pair);
 }
 
 TEST(tls_context_refuses_what_does_not_fit)

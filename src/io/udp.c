@@ -26,11 +26,8 @@ static void udp_on_room(uv_handle_t *h, size_t wanted, uv_buf_t *out)
     *out = (uv_buf_t){.base = u->loop->read_bytes, .len = LOOP_READ_BYTES};
 }
 
-static void udp_on_datagram(uv_udp_t *h,
-                            ssize_t count,
-                            const uv_buf_t *b,
-                            const struct sockaddr *from,
-                            unsigned flags)
+static void udp_on_datagram(
+    uv_udp_t *h, ssize_t count, const uv_buf_t *b, const struct sockaddr *from, unsigned flags)
 {
     udp *u = h->data;
     loop_wake(u->loop);
@@ -43,12 +40,8 @@ static void udp_on_datagram(uv_udp_t *h,
     u->on_datagram(u->data, u, (str){b->base, (size_t)count}, &sender);
 }
 
-err udp_open(udp **out,
-             loop *l,
-             const char *address,
-             uint16_t port,
-             udp_received *on_datagram,
-             void *data)
+err udp_open(
+    udp **out, loop *l, const char *address, uint16_t port, udp_received *on_datagram, void *data)
 {
     union {
         struct sockaddr any;

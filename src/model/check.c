@@ -26,8 +26,11 @@ str schema_path_shown(arena *a, str path)
     char *shown = arena_take(a, path.len + 1);
     if (shown == NULL)
         return (str){0};
-    for (size_t i = 0; i < path.len; i++)
-        shown[i] = path.at[i] == '/' ? '.' : path.at[i];
+    for (size_t i = 0; i < path.len; i++) {
+        shown[i] = path.at[i];
+        if (shown[i] == '/')
+            shown[i] = '.';
+    }
     return (str){shown, path.len};
 }
 
@@ -136,7 +139,7 @@ static str choices_shown(check *c, const char *const *choices)
 {
     str parts[CHOICES_MAX];
     size_t count = 0;
-    for (; choices[count] != NULL && count < CHOICES_MAX; count++)
+    for (; count < CHOICES_MAX && choices[count] != NULL; count++)
         parts[count] = str_of(choices[count]);
     str all = str_join(c->memory, parts, count, STR(", "));
     return str_format(c->memory, "one of %.*s", STR_ARG(all));

@@ -55,8 +55,11 @@ static err call_of(arena *a, const new_function *f, str *out)
     char *call = arena_take(a, f->name.len + 1);
     if (call == NULL)
         return fail(ERR_MEMORY, 0, "new function");
-    for (size_t i = 0; i < f->name.len; i++)
-        call[i] = f->name.at[i] == '-' ? '_' : f->name.at[i];
+    for (size_t i = 0; i < f->name.len; i++) {
+        call[i] = f->name.at[i];
+        if (call[i] == '-')
+            call[i] = '_';
+    }
     *out = (str){call, f->name.len};
     return ok();
 }

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,34 +52,32 @@ static err entries_read(arena *a, DIR *d, size_t entries_max, model_entry **entr
     size_t room = 64;
     size_t filled = 0;
     model_entry *all = arena_take(a, room * sizeof(*all));
+    if (all == NULL)
+        return fail(ERR_MEMORY, 0, "list configuration");
     for (;;) {
         errno = 0;
         const struct dirent *e = readdir(d);
         if (e == NULL && errno != 0)
             return fail_errno(errno, "list configuration");
-        if (e == NULL || all == NULL)
+        if (e == NULL)
             break;
         if (e->d_name[0] == '.') // ".", ".." and what git and editors keep
             continue;
         if (filled == entries_max)
             return fail(ERR_LIMIT, 0, "too many files in one folder");
         if (filled == room) {
-            model_entry *wider = arena_take(a, 2 * room * sizeof(*wider));
-            for (size_t i = 0; wider != NULL && i < filled; i++)
-                wider[i] = all[i];
-            all = wider;
             room *= 2;
-            if (all == NULL)
-                break;
+            model_entry *wider = arena_take(a, room * sizeof(*wider));
+            if (wider == NULL)
+                return fail(ERR_MEMORY, 0, "list configuration");
+            memcpy(wider, all, filled * sizeof(*all));
+            all = wider;
         }
         all[filled].name = str_copy(a, str_of(e->d_name));
         if (all[filled].name.at == NULL)
-            all = NULL;
-        else
-            all[filled++].kind = kind_of(dirfd(d), e);
+            return fail(ERR_MEMORY, 0, "list configuration");
+        all[filled++].kind = kind_of(dirfd(d), e);
     }
-    if (all == NULL)
-        return fail(ERR_MEMORY, 0, "list configuration");
     *entries = all;
     *count = filled;
     return ok();

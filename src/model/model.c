@@ -258,7 +258,7 @@ static err id_derive(loader *l, resource *r)
 static err model_fill(loader *l)
 {
     model *m = l->model;
-    qsort(l->all, l->count, sizeof(*l->all), resource_order);
+    resources_sort(l->all, l->count, resource_order);
     const resource *const *all = (const resource *const *)l->all;
     for (size_t i = 0; i < l->count; i++) {
         resource_kind kind = l->all[i]->kind;
@@ -281,7 +281,7 @@ err model_load_from(arena *a, const model_source *from, diagnoses *found, model 
 {
     loader l = {.memory = a, .from = from, .found = found};
     l.model = arena_take(a, sizeof(*l.model));
-    l.all = arena_take(a, MODEL_FILES_MAX * sizeof(*l.all));
+    l.all = resources_take(a, MODEL_FILES_MAX);
     if (l.model == NULL || l.all == NULL)
         return starved();
     TRY(load_scope(&l, (str){"", 0}, (str){"", 0}));

@@ -5,6 +5,10 @@
 // Opens a folder as a source. `dir` is borrowed and must stay open.
 model_source folder_source(const int *dir);
 
+// Arrays of resources: one place that takes and sorts them.
+resource **resources_take(arena *a, size_t count) MUST_USE; // NULL past the limit
+void resources_sort(resource **all, size_t count, int (*by)(const void *, const void *));
+
 // Checks what needs more than one key or file, and makes the functions' views. `all` is sorted by
 // kind, application, name. Fails with ERR_MEMORY or ERR_LIMIT.
 err model_resolve(

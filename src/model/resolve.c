@@ -94,7 +94,7 @@ static err find_named(resolver *s,
 static err find_domains(resolver *s, const resource *r, const resource *const **out, size_t *count)
 {
     const field_value *v = resource_value(r, "domains");
-    const resource **all = arena_take(s->memory, (v->count + 1) * sizeof(*all));
+    const resource **all = (const resource **)resources_take(s->memory, v->count + 1);
     size_t met = 0;
     if (all == NULL)
         return fail(ERR_MEMORY, 0, "resolve configuration");

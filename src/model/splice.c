@@ -297,8 +297,7 @@ static err replace_scalar(edit *e, tree_value v)
         copy_span(e, at, e->text.len);
     } else {
         copy_span(e, 0, node->from);
-        char before = node->from > 0 ? e->text.at[node->from - 1] : ' ';
-        if (is_left_out(node) && before != ' ')
+        if (is_left_out(node) && node->from > 0 && e->text.at[node->from - 1] != ' ')
             buf_add_byte(&e->out, ' ');
         write_flow(e, v, node->style, e->flow);
         copy_span(e, node->to, e->text.len);
@@ -431,8 +430,7 @@ err tree_append(arena *a, str text, str path, str item, str *out)
     } else if (last != NULL) {
         buf_add(&e.out, STR(", "));
     }
-    scalar_write(&e.out, item, last && last->kind == TREE_SCALAR ? last->style : 0, e.node->flow,
-                 false);
+    scalar_write(&e.out, item, (last != NULL ? last : e.node)->style, e.node->flow, false);
     copy_span(&e, at, text.len);
     tree *entry = node_new(&e, TREE_SCALAR, item);
     if (entry == NULL)
@@ -492,7 +490,7 @@ static void cut_entry(edit *e, const tree *before, const tree *entry)
         to = line_after(e->text, to);
     } else if (entry->next != NULL) {
         to = entry_start(e, entry->next);
-    } else {
+    } else if (before != NULL) { // which it is: the only entry was cut above
         from = before->to;
     }
     copy_span(e, 0, from);

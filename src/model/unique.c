@@ -4,6 +4,17 @@
 
 #include <stdlib.h>
 
+resource **resources_take(arena *a, size_t count)
+{
+    return arena_take(a, count * sizeof(resource *)); // NOLINT(bugprone-sizeof-expression)
+}
+
+void resources_sort(resource **all, size_t count, int (*by)(const void *, const void *))
+{
+    if (count > 1)
+        qsort(all, count, sizeof(*all), by); // NOLINT(bugprone-sizeof-expression)
+}
+
 static int order_nocase(str x, str y)
 {
     for (size_t i = 0; i < x.len && i < y.len; i++) {
@@ -53,13 +64,12 @@ static void id_twice(arena *a, const resource *first, const resource *r, diagnos
 
 err model_unique(arena *a, resource *const *all, size_t count, diagnoses *found)
 {
-    const resource **sorted = arena_take(a, (count + 1) * sizeof(*sorted));
+    resource **sorted = resources_take(a, count + 1);
     if (sorted == NULL)
         return fail(ERR_MEMORY, 0, "compare names");
     for (size_t i = 0; i < count; i++)
         sorted[i] = all[i];
-    if (count > 1)
-        qsort(sorted, count, sizeof(*sorted), by_name);
+    resources_sort(sorted, count, by_name);
     for (size_t i = 1; i < count; i++) {
         const resource *x = sorted[i - 1];
         const resource *y = sorted[i];
@@ -67,8 +77,7 @@ err model_unique(arena *a, resource *const *all, size_t count, diagnoses *found)
             str_is_nocase(x->application, y->application))
             name_twice(a, x, y, found);
     }
-    if (count > 1)
-        qsort(sorted, count, sizeof(*sorted), by_id);
+    resources_sort(sorted, count, by_id);
     for (size_t i = 1; i < count; i++)
         if (sorted[i]->id.len > 0 && str_is(sorted[i - 1]->id, sorted[i]->id))
             id_twice(a, sorted[i - 1], sorted[i], found);

@@ -233,9 +233,9 @@ static err changes_check(const store_change *changes, size_t count, size_t *byte
         const store_change *c = &changes[i];
         if (c->key.len > STORE_KEY_BYTES_MAX || c->bucket.len > STORE_KEY_BYTES_MAX)
             return fail(ERR_LIMIT, 0, "record's key is too long");
-        if (c->verb == STORE_PUT && c->value.len > STORE_VALUE_BYTES_MAX)
+        if (c->verb != STORE_DELETE && c->value.len > STORE_VALUE_BYTES_MAX)
             return fail(ERR_LIMIT, 0, "record is too large");
-        *bytes += c->bucket.len + c->key.len + (c->verb == STORE_PUT ? c->value.len : 0);
+        *bytes += c->bucket.len + c->key.len + (c->verb != STORE_DELETE ? c->value.len : 0);
     }
     return ok();
 }
@@ -269,7 +269,7 @@ static commit *commit_new(const store_change *changes, size_t count)
         c->changes[i].bucket = bytes_move(&at, changes[i].bucket);
         c->changes[i].key = bytes_move(&at, changes[i].key);
         c->changes[i].value = (str){NULL, 0};
-        if (changes[i].verb == STORE_PUT)
+        if (changes[i].verb != STORE_DELETE)
             c->changes[i].value = bytes_move(&at, changes[i].value);
     }
     return c;

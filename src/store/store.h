@@ -6,7 +6,8 @@
 typedef struct store store;
 enum { STORE_VALUE_BYTES_MAX = 1024 * 1024, STORE_KEY_BYTES_MAX = 1024 };
 #define STORE_ANY UINT64_MAX // expected revision: whatever is there
-typedef enum { STORE_PUT, STORE_DELETE } store_verb;
+// STORE_ADD puts where nothing stands and otherwise does nothing; hooks find in its `expected` 1 when it put, else 0.
+typedef enum { STORE_PUT, STORE_DELETE, STORE_ADD } store_verb;
 typedef struct store_change {
     store_verb verb;
     str bucket;

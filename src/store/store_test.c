@@ -223,6 +223,20 @@ TEST(store_tells_each_commit_before_its_done)
     bench_close(&b);
 }
 
+TEST(store_add_keeps_what_stands_there)
+{
+    bench b;
+    bench_open(&b);
+    store_change add = {STORE_ADD, STR("b"), STR("k"), STR("1"), STORE_ANY};
+    bench_send(&b, &add, 1);
+    add.value = STR("2");
+    store_change with[] = {add, put_of("other", "v", 0)};
+    bench_send(&b, with, 2);
+    bench_wait(&b);
+    CHECK(b.errors[1].code == OK && bench_has(&b, "k", "1") && bench_has(&b, "other", "v"));
+    bench_close(&b);
+}
+
 static bool bench_on_each(void *data, const store_entry *entry)
 {
     bench *b = data;

@@ -180,29 +180,35 @@ void writer_close(writer *w)
     *w = (writer){0};
 }
 
-static err writer_expect(writer *w, const store_change *c)
+static err writer_find(writer *w, const store_change *c, uint64_t *revision)
 {
     store_bind(w->find, 1, c->bucket, true);
     store_bind(w->find, 2, c->key, false);
     int code = sqlite3_step(w->find);
-    uint64_t revision = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(w->find, 0) : 0;
+    *revision = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(w->find, 0) : 0;
     err e = ok();
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         e = store_fail(w->database, "read revision");
-    else if (revision != c->expected)
-        e = fail(ERR_CONFLICT, 0, "another revision stands there");
     (void)sqlite3_reset(w->find);
     return e;
 }
 
-static err writer_change(writer *w, const store_change *c, uint64_t revision)
+static err writer_change(writer *w, store_change *c, uint64_t revision)
 {
-    if (c->expected != STORE_ANY)
-        TRY(writer_expect(w, c));
-    sqlite3_stmt *s = c->verb == STORE_PUT ? w->put : w->remove;
+    uint64_t present = 0;
+    if (c->expected != STORE_ANY || c->verb == STORE_ADD)
+        TRY(writer_find(w, c, &present));
+    if (c->verb == STORE_ADD) {
+        c->expected = present == 0 ? 1 : 0;
+        if (present != 0)
+            return ok();
+    } else if (c->expected != STORE_ANY && c->expected != present) {
+        return fail(ERR_CONFLICT, 0, "another revision stands there");
+    }
+    sqlite3_stmt *s = c->verb == STORE_DELETE ? w->remove : w->put;
     store_bind(s, 1, c->bucket, true);
     store_bind(s, 2, c->key, false);
-    if (c->verb == STORE_PUT) {
+    if (c->verb != STORE_DELETE) {
         store_bind(s, 3, c->value, false);
         (void)sqlite3_bind_int64(s, 4, (int64_t)revision);
     }

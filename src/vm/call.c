@@ -58,6 +58,7 @@ void call_free_idle(vm *v)
 static void call_rewind(vm_call *c)
 {
     c->memory_known = false;
+    c->instantiated = false;
     c->again = false;
     c->waiting = false;
     c->exited = false;
@@ -130,6 +131,7 @@ static void stage_next(vm_call *c)
         c->stage = STAGE_DONE;
         return;
     }
+    c->instantiated = true;
     if (c->stage < STAGE_FIRST && m->first != NULL) {
         c->stage = STAGE_FIRST;
         if (export_find(c, m->first, strlen(m->first)))
@@ -146,7 +148,7 @@ static void stage_next(vm_call *c)
 static void memory_note(vm_call *c)
 {
     wasmtime_extern_t found;
-    if (!c->memory_known && c->module->limited && c->stage != STAGE_INSTANTIATE &&
+    if (!c->memory_known && c->module->limited && c->instantiated &&
         wasmtime_instance_export_get(c->context, &c->instance, "memory", 6, &found)) {
         c->memory_known = found.kind == WASMTIME_EXTERN_MEMORY;
         c->memory = found.of.memory;

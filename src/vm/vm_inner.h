@@ -114,6 +114,7 @@ struct vm_call {
     wasmtime_val_t argument;
     wasmtime_val_t result;
     bool memory_known;
+    bool instantiated; // `instance` is one
     bool fiber;
     call_stage stage;
 

@@ -1,0 +1,194 @@
+// Commits, reads and watches of the embedded engine: its store, as a node sees it.
+#include "base/fault.h"
+#include "base/str.h"
+#include "mesh/mesh_inner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct commit_wait {
+    chain link;
+    bool left; // its node left and was told so
+    store_done *done;
+    void *data;
+} commit_wait;
+
+static void commit_on_done(void *data, err e, uint64_t revision)
+{
+    commit_wait *w = data;
+    chain_remove(&w->link);
+    if (!w->left && w->done != NULL)
+        w->done(w->data, e, revision);
+    free(w);
+}
+
+void mesh_commit(mesh *m, const store_change *changes, size_t count, store_done *done, void *data)
+{
+    commit_wait *w = mesh_must_take(sizeof *w);
+    w->done = done;
+    w->data = data;
+    chain_add(&m->commits, &w->link);
+    store_commit(m->engine->store, changes, count, commit_on_done, w);
+}
+
+void commits_leave(mesh *m)
+{
+    commit_wait *w;
+    while ((w = chain_first(&m->commits)) != NULL) {
+        chain_remove(&w->link);
+        w->left = true;
+        if (w->done != NULL)
+            w->done(w->data, fail(ERR_CLOSED, 0, "this node left"), 0);
+    }
+}
+
+err mesh_get(mesh *m, str bucket, str key, arena *a, store_entry *out)
+{
+    return store_get(m->engine->store, bucket, key, a, out);
+}
+
+err mesh_list(mesh *m, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
+              store_entry **out, size_t *count)
+{
+    return store_list(m->engine->store, bucket, prefix, after, limit, reverse, a, out, count);
+}
+
+struct mesh_watch {
+    chain link;
+    mesh *node;
+    uint64_t number; // grows along the list
+    char *bucket, *prefix;
+    size_t prefix_len;
+    bool complete;     // the copy was given
+    uint64_t revision; // and held all up to here
+    mesh_watched *on;
+    void *data;
+};
+
+static mesh_watch *watch_after(mesh_engine *e, uint64_t number)
+{
+    for (chain *c = e->watches.next; c != &e->watches; c = c->next)
+        if (((mesh_watch *)c)->number > number)
+            return (mesh_watch *)c;
+    return NULL;
+}
+
+static mesh_watch *watch_find(mesh_engine *e, uint64_t number)
+{
+    mesh_watch *w = watch_after(e, number - 1);
+    return w != NULL && w->number == number ? w : NULL;
+}
+
+typedef struct copying {
+    mesh_engine *engine;
+    uint64_t number;
+} copying;
+
+static bool watch_on_entry(void *data, const store_entry *entry)
+{
+    copying *c = data;
+    mesh_watch *w = watch_find(c->engine, c->number);
+    if (w == NULL)
+        return false;
+    w->on(w->data, entry);
+    return watch_find(c->engine, c->number) != NULL;
+}
+
+static void letter_copy(mesh_engine *e, letter *l)
+{
+    mesh_watch *w = watch_find(e, l->number);
+    if (w == NULL)
+        return;
+    copying c = {e, l->number};
+    uint64_t revision = 0;
+    err copied = store_each(e->store, str_of(w->bucket), (str){w->prefix, w->prefix_len},
+                            watch_on_entry, &c, &revision);
+    w = watch_find(e, l->number);
+    if (w == NULL)
+        return;
+    if (copied.code != OK) {
+        (void)mesh_letter(e, letter_copy, l->number); // all of it again: a watch may repeat
+        return;
+    }
+    w->complete = true;
+    w->revision = revision;
+    w->on(w->data, NULL);
+}
+
+static void watch_free(mesh_watch *w)
+{
+    chain_remove(&w->link);
+    free(w->bucket);
+    free(w->prefix);
+    free(w);
+}
+
+err mesh_watch_open(mesh_watch **out, mesh *m, str bucket, str prefix, mesh_watched *on, void *data)
+{
+    mesh_watch *w = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *w);
+    if (w == NULL)
+        return fail(ERR_MEMORY, 0, "watch");
+    chain_init(&w->link);
+    w->node = m;
+    w->number = ++m->engine->numbers;
+    w->bucket = strndup(bucket.at, bucket.len);
+    w->prefix = calloc(1, prefix.len + 1);
+    w->prefix_len = prefix.len;
+    w->on = on;
+    w->data = data;
+    if (w->bucket == NULL || w->prefix == NULL) {
+        watch_free(w);
+        return fail(ERR_MEMORY, 0, "watch");
+    }
+    if (prefix.len > 0)
+        memcpy(w->prefix, prefix.at, prefix.len);
+    chain_add(&m->engine->watches, &w->link);
+    (void)mesh_letter(m->engine, letter_copy, w->number);
+    *out = w;
+    return ok();
+}
+
+void mesh_watch_close(mesh_watch *w)
+{
+    if (w != NULL)
+        watch_free(w);
+}
+
+void watches_leave(mesh *m)
+{
+    chain *head = &m->engine->watches;
+    for (chain *c = head->next, *next; c != head; c = next) {
+        next = c->next;
+        if (((mesh_watch *)c)->node == m)
+            watch_free((mesh_watch *)c);
+    }
+}
+
+static bool watch_wants(const mesh_watch *w, const store_change *c, uint64_t revision)
+{
+    return w->complete && revision > w->revision && str_is(str_of(w->bucket), c->bucket) &&
+           str_starts(c->key, (str){w->prefix, w->prefix_len}) &&
+           (c->verb != STORE_ADD || c->expected == 1);
+}
+
+static void watch_change(mesh_engine *e, const store_change *c, uint64_t revision)
+{
+    store_entry entry = {c->bucket, c->key, c->value, revision};
+    if (c->verb == STORE_DELETE)
+        entry.value = (str){NULL, 0};
+    else if (entry.value.at == NULL)
+        entry.value.at = "";
+    uint64_t last = 0;
+    mesh_watch *w;
+    while ((w = watch_after(e, last)) != NULL) {
+        last = w->number;
+        if (watch_wants(w, c, revision))
+            w->on(w->data, &entry);
+    }
+}
+
+void watches_on_commit(mesh_engine *e, const store_change *changes, size_t count, uint64_t revision)
+{
+    for (size_t i = 0; i < count; i++)
+        watch_change(e, &changes[i], revision);
+}

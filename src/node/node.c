@@ -1,0 +1,280 @@
+// One node of a universe: its identity, its two doors, its protocol, its heartbeat.
+#include "node/node.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/str.h"
+#include "http/server.h"
+#include "io/conn.h"
+#include "node/door.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    NODE_MEMORY_BYTES = 64 * 1024,
+    HEARTBEAT_MS = 2000,
+    CERTIFICATE_DAYS = 30,
+    RENEW_MS = CERTIFICATE_DAYS * 12 * 60 * 60 * 1000ULL, // at half of its life
+};
+
+struct node {
+    node_settings settings;
+    arena *memory; // names, paths
+    str full_name; // tns@blackhole
+    log_sink *log;
+    mesh *mesh;
+    void *state;   // of the protocol
+    bool opened;   // the protocol
+    p2p_door *p2p;
+    http_server *http;
+    timer *beat, *renew;
+    protocol_doors doors;
+    uint64_t started_real_ms;
+    void (*closed)(void *data);
+    void *closed_data;
+};
+
+static void node_on_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+{
+    (void)header;
+    (void)fields;
+    struct node *n = data;
+    node_ping_reply reply = {
+        .node = n->full_name,
+        .universe = n->settings.universe,
+        .protocols = str_of(node_protocol(n)),
+        .version = STR(VERSION),
+        .started_real_ms = n->started_real_ms,
+    };
+    mesh_answer(in, &reply);
+}
+
+static void node_tell(struct node *n, bool leaving)
+{
+    door_record doors[3];
+    seer_heartbeat beat = {
+        .name = n->full_name,
+        .protocol = str_of(node_protocol(n)),
+        .address = str_of(n->doors.address),
+        .copies = n->settings.copies,
+        .started_real_ms = n->started_real_ms,
+        .leaving = leaving,
+    };
+    beat.doors.at = doors;
+    if (n->doors.dns != 0)
+        doors[beat.doors.count++] = (door_record){STR("dns"), n->doors.dns};
+    if (n->doors.http != 0)
+        doors[beat.doors.count++] = (door_record){STR("http"), n->doors.http};
+    if (n->doors.p2p != 0)
+        doors[beat.doors.count++] = (door_record){STR("p2p"), n->doors.p2p};
+    mesh_tell(n->mesh, MSG_seer_heartbeat, &beat);
+}
+
+static void node_on_beat(void *data)
+{
+    node_tell(data, false);
+}
+
+static err node_certificate(struct node *n, arena *a, str *certificate, str *key)
+{
+    return authority_issue(n->settings.authority, a, n->settings.name, str_of(node_protocol(n)), CERTIFICATE_DAYS,
+                           certificate, key);
+}
+
+static void node_on_renew(void *data)
+{
+    struct node *n = data;
+    arena *a;
+    str certificate, key;
+    err e = arena_open(&a, NODE_MEMORY_BYTES);
+    if (e.code == OK) {
+        e = node_certificate(n, a, &certificate, &key);
+        if (e.code == OK && n->p2p != NULL)
+            e = p2p_door_renew(n->p2p, certificate, key);
+        arena_close(a);
+    }
+    if (e.code != OK)
+        log_fail(n->log, "certificate not renewed", e, NULL);
+}
+
+static void node_on_http(void *data, http_exchange *x)
+{
+    struct node *n = data;
+    n->settings.protocol->http(n->state, x);
+}
+
+static err node_open_p2p(struct node *n)
+{
+    arena *a;
+    TRY(arena_open(&a, NODE_MEMORY_BYTES));
+    p2p_door_settings settings = {
+        .loop = n->settings.loop,
+        .mesh = n->mesh,
+        .log = n->log,
+        .universe = n->settings.universe,
+        .node = n->full_name,
+        .address = n->settings.doors.address,
+        .port = n->settings.doors.p2p,
+        .ca_pem = authority_certificate(n->settings.authority),
+    };
+    err e = node_certificate(n, a, &settings.certificate_pem, &settings.key_pem);
+    if (e.code == OK)
+        e = p2p_door_open(&n->p2p, &settings);
+    arena_close(a);
+    return e;
+}
+
+static err node_open_http(struct node *n)
+{
+    OWNED(fd_drop) int fd = -1;
+    TRY(socket_listen(n->settings.doors.address, n->settings.doors.http, false, &fd));
+    http_server_settings settings = {.loop = n->settings.loop, .handler = node_on_http, .data = n, .server_name = "ctau"};
+    TRY(http_server_open(&n->http, &settings));
+    return http_server_listen(n->http, fd_move(&fd), NULL, n);
+}
+
+static err node_open_protocol(struct node *n)
+{
+    const node_settings *s = &n->settings;
+    protocol_context context = {
+        .loop = s->loop,
+        .mesh = n->mesh,
+        .blobs = s->blobs,
+        .log = n->log,
+        .folder = s->folder,
+        .repositories = s->repositories,
+        .program = s->program,
+        .engine = s->engine,
+        .workers = s->workers,
+        .universe = s->universe,
+        .node = n->full_name,
+        .secrets_key = s->secrets_key,
+        .copies = s->copies,
+        .doors = &n->settings.doors,
+    };
+    TRY(s->protocol->open(&n->state, &context));
+    n->opened = true;
+    return ok();
+}
+
+static err node_start(struct node *n)
+{
+    const node_settings *s = &n->settings;
+    const protocol *p = s->protocol;
+    TRY(file_make_folders(s->folder, 0700));
+    TRY(mesh_join(&n->mesh, s->mesh, n->full_name, str_of(node_protocol(n))));
+    TRY(mesh_serve(n->mesh, MSG_node_ping, node_on_ping, n));
+    n->doors.address = s->doors.address;
+    bool own = p != NULL && p->own_http;
+    if (!own)
+        TRY(node_open_p2p(n));
+    n->doors.p2p = s->doors.p2p;
+    if (p != NULL)
+        TRY(node_open_protocol(n));
+    if (p != NULL && p->http != NULL && !own && s->doors.http != 0)
+        TRY(node_open_http(n));
+    n->doors.http = n->http != NULL || own ? s->doors.http : 0;
+    n->doors.dns = s->doors.dns;
+    TRY(timer_open(&n->beat, s->loop, node_on_beat, n));
+    TRY(timer_open(&n->renew, s->loop, node_on_renew, n));
+    timer_start(n->beat, HEARTBEAT_MS, HEARTBEAT_MS);
+    timer_start(n->renew, RENEW_MS, RENEW_MS);
+    node_tell(n, false);
+    return ok();
+}
+
+static void node_free(struct node *n)
+{
+    timer_close(n->beat);
+    timer_close(n->renew);
+    if (n->http != NULL)
+        http_server_close(n->http);
+    p2p_door_close(n->p2p);
+    if (n->mesh != NULL)
+        mesh_leave(n->mesh);
+    log_close(n->log);
+    arena_close(n->memory);
+    free(n);
+}
+
+static void node_on_closed(void *data)
+{
+    struct node *n = data;
+    void (*closed)(void *data) = n->closed;
+    void *closed_data = n->closed_data;
+    node_free(n);
+    if (closed != NULL)
+        closed(closed_data);
+}
+
+void node_close(node *n, void (*closed)(void *data), void *data)
+{
+    n->closed = closed;
+    n->closed_data = data;
+    node_tell(n, true);
+    if (n->http != NULL)
+        http_server_close(n->http);
+    n->http = NULL;
+    p2p_door_close(n->p2p);
+    n->p2p = NULL;
+    if (n->opened)
+        n->settings.protocol->close(n->state, node_on_closed, n);
+    else
+        node_on_closed(n);
+}
+
+static err node_prepare(struct node *n, const node_settings *settings)
+{
+    n->settings = *settings;
+    n->started_real_ms = clock_real_ms();
+    TRY(arena_open(&n->memory, NODE_MEMORY_BYTES));
+    n->settings.universe = str_copy(n->memory, settings->universe);
+    n->settings.name = str_copy(n->memory, settings->name);
+    n->settings.folder = str_c(n->memory, str_of(settings->folder));
+    n->full_name = str_format(n->memory, "%.*s@%.*s", STR_ARG(settings->name), STR_ARG(settings->universe));
+    if (n->settings.folder == NULL || n->full_name.at == NULL)
+        return fail(ERR_MEMORY, 0, "open node");
+    return log_scope(&n->log, settings->log, "node", n->full_name);
+}
+
+err node_open(node **out, const node_settings *settings)
+{
+    node *n = calloc(1, sizeof(*n));
+    if (n == NULL)
+        return fail(ERR_MEMORY, 0, "open node");
+    err e = node_prepare(n, settings);
+    if (e.code == OK)
+        e = node_start(n);
+    if (e.code != OK) {
+        log_fail(settings->log, "node did not start", e, "node", settings->name, NULL);
+        if (n->opened)
+            node_close(n, NULL, NULL);
+        else
+            node_free(n);
+        return e;
+    }
+    *out = n;
+    return ok();
+}
+
+str node_name(const node *n)
+{
+    return n->settings.name;
+}
+const char *node_protocol(const node *n)
+{
+    return n->settings.protocol == NULL ? "" : n->settings.protocol->name;
+}
+size_t node_copies(const node *n)
+{
+    return n->settings.copies;
+}
+const protocol_doors *node_doors(const node *n)
+{
+    return &n->doors;
+}
+mesh *node_mesh(node *n)
+{
+    return n->mesh;
+}

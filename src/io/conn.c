@@ -6,10 +6,8 @@
 #include "io/conn_inner.h"
 
 #include <arpa/inet.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 
 err conn_new(conn **out, loop *l, const conn_settings *settings, bool unix_socket)
 {
@@ -207,23 +205,17 @@ const char *conn_address(const conn *c)
     if (c->unix_socket)
         return "unix";
     conn *cache = (conn *)c; // filled at the first question, the same ever after
-    struct sockaddr_storage name;
-    socklen_t len = sizeof(name);
-    char text[INET6_ADDRSTRLEN] = "";
     if (c->address[0] != '\0')
         return c->address;
-    if (c->closing || getpeername(conn_fd(c), (struct sockaddr *)&name, &len) != 0)
+    io_address name = {0};
+    socklen_t len = sizeof(name);
+    char text[INET6_ADDRSTRLEN] = "";
+    if (c->closing || getpeername(conn_fd(c), &name.any, &len) != 0)
         return "unknown";
-    if (name.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&name;
-        (void)inet_ntop(AF_INET6, &six->sin6_addr, text, sizeof(text));
-        (void)snprintf(cache->address, sizeof(cache->address), "[%s]:%u", text,
-                       (unsigned)ntohs(six->sin6_port));
-    } else {
-        const struct sockaddr_in *four = (const struct sockaddr_in *)&name;
-        (void)inet_ntop(AF_INET, &four->sin_addr, text, sizeof(text));
-        (void)snprintf(cache->address, sizeof(cache->address), "%s:%u", text,
-                       (unsigned)ntohs(four->sin_port));
-    }
+    bool six = name.any.sa_family == AF_INET6;
+    const void *number = six ? (const void *)&name.six.sin6_addr : &name.four.sin_addr;
+    (void)inet_ntop(name.any.sa_family, number, text, sizeof(text));
+    (void)snprintf(cache->address, sizeof(cache->address), six ? "[%s]:%u" : "%s:%u", text,
+                   (unsigned)io_address_port(&name));
     return c->address;
 }

@@ -1,7 +1,6 @@
 // Connecting to TCP addresses and Unix sockets, bounded by the handshake's deadline.
 #include "io/conn_inner.h"
 
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -40,13 +39,8 @@ static err conn_begin(conn *c, conn_connected *on_connect, void *owner)
 
 static err conn_begin_tcp(conn *c, const char *address, uint16_t port)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in four;
-        struct sockaddr_in6 six;
-    } to;
-    if (uv_ip4_addr(address, port, &to.four) != 0 && uv_ip6_addr(address, port, &to.six) != 0)
-        return fail(ERR_SYNTAX, 0, "connect: not an IP address");
+    io_address to;
+    TRY(io_address_read(address, port, &to));
     (void)uv_tcp_nodelay(&c->io.tcp, 1); // remembered until there is a socket
     int rc = uv_tcp_connect(&c->request.connect, &c->io.tcp, &to.any, conn_on_connected);
     return rc == 0 ? ok() : io_fail(rc, "connect");

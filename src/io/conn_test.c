@@ -405,3 +405,53 @@ TEST(conn_many_are_closed_at_once)
     listener_close(door);
     loop_close(l);
 }
+
+TEST(conn_that_breaks_with_bytes_queued_says_so_once)
+{
+    enum { LEN = 12 * 1024 * 1024 };
+    loop *l = NULL;
+    struct side server;
+    struct linger at_once = {.l_onoff = 1};
+    char *sent = pattern(LEN);
+    CHECK(loop_open(&l).code == OK);
+    uint16_t port = side_listen(&server, l);
+    server.pause_on_accept = true; // so that only writing can notice
+    int f = raw_connect(port);
+    UNTIL(l, server.c != NULL);
+    str all = piece(sent, LEN);
+    CHECK(conn_write(server.c, &all, 1).code == OK);
+    CHECK(setsockopt(f, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) == 0);
+    (void)close(f);
+    UNTIL(l, server.ended);
+    CHECK(server.end.code == ERR_CLOSED && server.drains == 0);
+    CHECK(conn_write(server.c, &all, 1).code == ERR_CLOSED);
+    conn_resume(server.c); // the read side has its own error and keeps it to itself
+    for (unsigned i = 0; i < 3; i++)
+        loop_turn(l, 5);
+    side_close(&server);
+    loop_close(l);
+    free(sent);
+}
+
+TEST(conn_paused_listener_leaves_connections_in_the_backlog)
+{
+    loop *l = NULL;
+    struct side server;
+    CHECK(loop_open(&l).code == OK);
+    uint16_t port = side_listen(&server, l);
+    server.abort_on_accept = true;
+    listener_pause(server.listener, true);
+    int fds[3];
+    for (size_t i = 0; i < COUNT(fds); i++)
+        fds[i] = raw_connect(port);
+    for (unsigned i = 0; i < 5; i++)
+        loop_turn(l, 5);
+    CHECK(server.accepts == 0);
+    listener_pause(server.listener, false);
+    CHECK(server.accepts == 0);
+    UNTIL(l, server.accepts == 3);
+    for (size_t i = 0; i < COUNT(fds); i++)
+        (void)close(fds[i]);
+    side_close(&server);
+    loop_close(l);
+}

@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -74,7 +72,10 @@ static void listener_take(listener *l)
 
 static void listener_on_retry(loop_deadline *d)
 {
-    listener_take((listener *)((char *)d - offsetof(listener, retry)));
+    listener *l = (listener *)((char *)d - offsetof(listener, retry));
+    l->waiting = l->paused;
+    if (!l->paused)
+        listener_take(l);
 }
 
 // libuv accepts until the backlog is empty and calls this for each.
@@ -94,8 +95,8 @@ void listener_pause(listener *l, bool paused)
     l->paused = paused;
     if (paused || !l->waiting || l->closing)
         return;
-    l->waiting = false;
-    listener_take(l);
+    // Not from here: on_accept is never called before the call that leads to it has returned.
+    loop_deadline_set(l->loop, &l->retry, 0, listener_on_retry);
 }
 
 err listener_open(listener **out,
@@ -105,9 +106,9 @@ err listener_open(listener **out,
                   listener_accept *on_accept,
                   void *data)
 {
-    struct sockaddr_storage name;
+    io_address name = {0};
     socklen_t len = sizeof(name);
-    if (getsockname(fd, (struct sockaddr *)&name, &len) != 0) {
+    if (getsockname(fd, &name.any, &len) != 0) {
         int number = errno;
         (void)close(fd);
         return fail_errno(number, "open listener");
@@ -122,7 +123,7 @@ err listener_open(listener **out,
     n->settings.tls = settings->tls != NULL ? tls_context_take(settings->tls) : NULL;
     n->on_accept = on_accept;
     n->data = data;
-    n->unix_socket = name.ss_family == AF_UNIX;
+    n->unix_socket = name.any.sa_family == AF_UNIX;
     int rc = 0;
     if (n->unix_socket) {
         (void)uv_pipe_init(&l->uv, &n->io.pipe, 0);
@@ -148,18 +149,10 @@ err listener_open(listener **out,
 
 err socket_listen(const char *address, uint16_t port, bool shared, int *fd)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in four;
-        struct sockaddr_in6 six;
-    } at;
-    socklen_t len = sizeof(at.four);
+    io_address at;
     int yes = 1;
-    if (uv_ip4_addr(address, port, &at.four) != 0) {
-        len = sizeof(at.six);
-        if (uv_ip6_addr(address, port, &at.six) != 0)
-            return fail(ERR_SYNTAX, 0, "listen: not an IP address");
-    }
+    TRY(io_address_read(address, port, &at));
+    socklen_t len = at.any.sa_family == AF_INET ? sizeof(at.four) : sizeof(at.six);
     OWNED(fd_drop) int f = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (f < 0 || setsockopt(f, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
         (shared && setsockopt(f, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof(yes)) != 0) ||
@@ -195,13 +188,7 @@ err socket_listen_unix(const char *path, unsigned mode, int *fd)
 
 uint16_t socket_port(int fd)
 {
-    struct sockaddr_storage name;
+    io_address name = {0};
     socklen_t len = sizeof(name);
-    if (getsockname(fd, (struct sockaddr *)&name, &len) != 0)
-        return 0;
-    if (name.ss_family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)&name)->sin_port);
-    if (name.ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)&name)->sin6_port);
-    return 0;
+    return getsockname(fd, &name.any, &len) == 0 ? io_address_port(&name) : 0;
 }

@@ -48,6 +48,22 @@ err io_fail(int uv_number, const char *what)
     }
 }
 
+err io_address_read(const char *text, uint16_t port, io_address *out)
+{
+    io_address read = {0};
+    if (uv_ip4_addr(text, port, &read.four) != 0 && uv_ip6_addr(text, port, &read.six) != 0)
+        return fail(ERR_SYNTAX, 0, "not an IP address");
+    *out = read;
+    return ok();
+}
+
+uint16_t io_address_port(const io_address *a)
+{
+    if (a->any.sa_family == AF_INET)
+        return ntohs(a->four.sin_port);
+    return a->any.sa_family == AF_INET6 ? ntohs(a->six.sin6_port) : 0;
+}
+
 void loop_woke(loop *l)
 {
     l->awake = true;

@@ -5,7 +5,9 @@
 
 #include <uv.h>
 
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 enum {
     LOOP_READ_BYTES = 64 * 1024,    // one read's worth, shared by all streams of the loop
@@ -98,5 +100,15 @@ static inline void *io_take(size_t size)
 {
     return fault_hits(FAULT_MEMORY) ? NULL : calloc(1, size);
 }
+typedef union io_address {
+    struct sockaddr any;
+    struct sockaddr_in four;
+    struct sockaddr_in6 six;
+    struct sockaddr_storage room;
+} io_address;
+// "127.0.0.1" or "::1"; ERR_SYNTAX otherwise: names are not looked up here.
+err io_address_read(const char *text, uint16_t port, io_address *out) MUST_USE;
+uint16_t io_address_port(const io_address *a); // 0 when it has none
+
 // libuv's negative numbers as errors: gone peers are ERR_CLOSED, taken addresses ERR_CONFLICT.
 err io_fail(int uv_number, const char *what);

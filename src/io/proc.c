@@ -1,5 +1,4 @@
-// Child processes: spawned from the control loop only, with limits, streamed output and a certain
-// end.
+// Child processes: pipes, deadlines, limits, and an end that is told once.
 //
 // The happy path is: 1. pipes and handles are made, 2. proc_fork, 3. output is read as it comes,
 // 4. the pidfd says that the child ended, 5. both pipes reach their end, 6. the child is reaped and

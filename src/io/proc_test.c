@@ -205,7 +205,7 @@ TEST(proc_ends_the_whole_group_that_ignores_the_polite_signal)
     CHECK(r.end.timed_out && r.end.signal == SIGKILL);
     CHECK(took_ms >= 550 && took_ms < 3000);
     buf_add_byte(&r.text[1], '\0');
-    CHECK(process_goes(atoi(r.text[1].at)));
+    CHECK(process_goes((int)strtol(r.text[1].at, NULL, 10)));
     run_close(&r);
 }
 
@@ -302,7 +302,7 @@ TEST(proc_kill_ends_grandchildren_of_its_group)
     proc_kill(r.p, SIGTERM);
     run_wait(&r);
     buf_add_byte(&r.text[1], '\0');
-    CHECK(r.end.signal == SIGTERM && process_goes(atoi(r.text[1].at)));
+    CHECK(r.end.signal == SIGTERM && process_goes((int)strtol(r.text[1].at, NULL, 10)));
     run_close(&r);
 }
 
@@ -316,7 +316,7 @@ TEST(proc_end_does_not_wait_for_a_grandchild_that_holds_the_pipe)
         run_wait(&r);
         CHECK(r.end.status == 3 && clock_now_ms() - r.at_ms < 1500);
         buf_add_byte(&r.text[1], '\0');
-        int grandchild = atoi(r.text[1].at);
+        int grandchild = (int)strtol(r.text[1].at, NULL, 10);
         CHECK(grandchild > 1);
         if (group == 1)
             CHECK(process_goes(grandchild));

@@ -90,11 +90,13 @@ static bool group_own(const char *controller, char out[PATH_MAX])
 {
     char all[8192];
     group_read("/proc/self/cgroup", all, sizeof(all));
-    char *save = NULL; // lines are ID:CONTROLLERS:PATH
-    for (char *line = strtok_r(all, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = all; line != NULL && *line != '\0';) { // ID:CONTROLLERS:PATH
+        char *next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
         char *names = strchr(line, ':');
         char *path = names != NULL ? strchr(names + 1, ':') : NULL;
+        line = next;
         if (path == NULL)
             continue;
         *path++ = '\0';

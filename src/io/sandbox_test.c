@@ -137,6 +137,11 @@ static void worker_uses_memory_and_threads(void)
     int fd;
     MUST(memory_file("code", (str){(const char *)code, sizeof(code)}, &fd).code == OK);
     MUST(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+    char path[64]; // how a module that was handed over is loaded
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    int again = open(path, O_RDONLY | O_CLOEXEC);
+    MUST(again >= 0 &&
+         mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, again, 0) != MAP_FAILED);
     stack_t stack = {.ss_sp = malloc(65536), .ss_size = 65536};
     MUST(sigaltstack(&stack, NULL) == 0);
     MUST(syscall(SYS_membarrier, 0 /* query */, 0, 0) >= 0);

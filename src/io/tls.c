@@ -23,6 +23,7 @@ static err tls_fail(err_code code, const char *what)
 }
 
 // A locked key is an error, never a question on the terminal.
+// NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's signature
 static int tls_no_password(char *at, int size, int writing, void *data)
 {
     (void)at, (void)size, (void)writing, (void)data;
@@ -114,6 +115,7 @@ static int tls_on_alpn(SSL *ssl,
 }
 
 // Only the certificate comes from the chosen context: who may connect is decided by the door.
+// NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's signature
 static int tls_on_name(SSL *ssl, int *alert, void *data)
 {
     const tls_context *t = data;
@@ -288,7 +290,7 @@ err tls_peer_read(X509 *certificate, tls_peer *peer, char **memory)
         if (uri.len > 0)
             memcpy(at, uri.at, uri.len);
         for (size_t i = 0; i < hex_len; i++)
-            at[uri.len + i] = hex[i] >= 'A' && hex[i] <= 'F' ? (char)(hex[i] - 'A' + 'a') : hex[i];
+            at[uri.len + i] = (char)(hex[i] | 0x20);
         *peer = (tls_peer){
             .uri = {at, uri.len},
             .serial_hex = {at + uri.len, hex_len},

@@ -3,11 +3,7 @@
 #include "base/fault.h"
 #include "base/test.h"
 #include "io/conn.h"
-
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
+#include "io/tls_pair_inner.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,69 +18,6 @@
         CHECK(turns < 400);                           \
         loop_turn(l, 20);                             \
     }
-
-struct pair { // a certificate with its key
-    X509 *x;
-    EVP_PKEY *key;
-    str x_pem, key_pem;
-};
-
-static str pem_take(BIO *b)
-{
-    char *at = NULL;
-    long len = BIO_get_mem_data(b, &at);
-    char *copy = malloc((size_t)len + 1);
-    CHECK(copy != NULL && len > 0);
-    memcpy(copy, at, (size_t)len);
-    BIO_free(b);
-    return (str){copy, (size_t)len};
-}
-
-static void extension_add(X509 *x, const X509 *issuer, int kind, const char *value)
-{
-    X509V3_CTX ctx;
-    X509V3_set_ctx(&ctx, (X509 *)issuer, x, NULL, NULL, 0);
-    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, &ctx, kind, value);
-    CHECK(e != NULL && X509_add_ext(x, e, -1) == 1);
-    X509_EXTENSION_free(e);
-}
-
-// Valid from yesterday until `seconds` from now; signed by `ca`, or by itself when that is NULL.
-static struct pair pair_make(const struct pair *ca, long serial, const char *names, long seconds)
-{
-    struct pair p = {.key = EVP_EC_gen("P-256"), .x = X509_new()};
-    CHECK(p.key != NULL && p.x != NULL);
-    X509_set_version(p.x, 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(p.x), serial);
-    X509_gmtime_adj(X509_getm_notBefore(p.x), -86400);
-    X509_gmtime_adj(X509_getm_notAfter(p.x), seconds);
-    X509_set_pubkey(p.x, p.key);
-    X509_NAME *name = X509_get_subject_name(p.x);
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                               (const unsigned char *)(ca == NULL ? "test ca" : "node"), -1, -1, 0);
-    const struct pair *issuer = ca != NULL ? ca : &p;
-    X509_set_issuer_name(p.x, X509_get_subject_name(issuer->x));
-    extension_add(p.x, issuer->x, NID_basic_constraints,
-                  ca == NULL ? "critical,CA:TRUE" : "critical,CA:FALSE");
-    if (names != NULL)
-        extension_add(p.x, issuer->x, NID_subject_alt_name, names);
-    CHECK(X509_sign(p.x, issuer->key, EVP_sha256()) > 0);
-    BIO *b = BIO_new(BIO_s_mem());
-    CHECK(PEM_write_bio_X509(b, p.x) == 1);
-    p.x_pem = pem_take(b);
-    b = BIO_new(BIO_s_mem());
-    CHECK(PEM_write_bio_PrivateKey(b, p.key, NULL, NULL, 0, NULL, NULL) == 1);
-    p.key_pem = pem_take(b);
-    return p;
-}
-
-static void pair_drop(struct pair *p)
-{
-    X509_free(p->x);
-    EVP_PKEY_free(p->key);
-    free((char *)p->x_pem.at);
-    free((char *)p->key_pem.at);
-}
 
 struct end {
     conn *c;
@@ -424,6 +357,28 @@ TEST(tls_handshake_has_a_deadline_and_garbage_is_an_error)
     UNTIL(w.loop, w.server.ended);
     CHECK(w.server.end.code == ERR_SYNTAX && !w.server.ready);
     (void)close(f);
+    world_close(&w);
+}
+
+TEST(tls_client_does_not_wait_for_ever_for_a_silent_server)
+{
+    struct world w;
+    int fd = -1;
+    world_open(&w, 0);
+    world_client(&w, &w.client_pair, &w.ca);
+    CHECK(socket_listen("127.0.0.1", 0, false, &fd).code == OK);
+    const conn_settings s = {.events = &end_events, .tls = w.client_tls, .handshake_ms = 150};
+    uint16_t port = socket_port(fd);
+    CHECK(conn_connect(&w.client.c, w.loop, "127.0.0.1", port, NULL, &s, end_on_connect, &w.client)
+              .code == OK);
+    UNTIL(w.loop, w.client.connected);
+    CHECK(w.client.connect.code == ERR_TIMEOUT);
+    w.client.connected = false;
+    CHECK(conn_connect(&w.client.c, w.loop, "127.0.0.1", port, NULL, &s, end_on_connect, &w.client)
+              .code == OK);
+    (void)close(fd); // resets what is in the backlog
+    UNTIL(w.loop, w.client.connected);
+    CHECK(w.client.connect.code == ERR_CLOSED);
     world_close(&w);
 }
 

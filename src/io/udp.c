@@ -3,7 +3,6 @@
 
 #include "io/loop_inner.h"
 
-#include <netinet/in.h>
 #include <string.h>
 
 struct udp {
@@ -43,17 +42,8 @@ static void udp_on_datagram(
 err udp_open(
     udp **out, loop *l, const char *address, uint16_t port, udp_received *on_datagram, void *data)
 {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in four;
-        struct sockaddr_in6 six;
-    } at;
-    unsigned flags = 0;
-    if (uv_ip4_addr(address, port, &at.four) != 0) {
-        flags = UV_UDP_IPV6ONLY;
-        if (uv_ip6_addr(address, port, &at.six) != 0)
-            return fail(ERR_SYNTAX, 0, "bind datagrams: not an IP address");
-    }
+    io_address at;
+    TRY(io_address_read(address, port, &at));
     udp *u = io_take(sizeof(*u));
     if (u == NULL)
         return fail(ERR_MEMORY, 0, "bind datagrams");
@@ -62,7 +52,7 @@ err udp_open(
     u->loop = l;
     u->on_datagram = on_datagram;
     u->data = data;
-    int rc = uv_udp_bind(&u->handle, &at.any, flags);
+    int rc = uv_udp_bind(&u->handle, &at.any, at.any.sa_family == AF_INET6 ? UV_UDP_IPV6ONLY : 0);
     if (rc == 0)
         rc = uv_udp_recv_start(&u->handle, udp_on_room, udp_on_datagram);
     if (rc != 0) {
@@ -86,14 +76,9 @@ err udp_send(udp *u, str bytes, const udp_from *to)
 
 uint16_t udp_port(const udp *u)
 {
-    uv_os_fd_t fd = -1;
-    struct sockaddr_storage name;
-    socklen_t len = sizeof(name);
-    if (uv_fileno((const uv_handle_t *)&u->handle, &fd) != 0 ||
-        getsockname(fd, (struct sockaddr *)&name, &len) != 0)
-        return 0;
-    return ntohs(name.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&name)->sin6_port
-                                            : ((struct sockaddr_in *)&name)->sin_port);
+    io_address name = {0};
+    int len = sizeof(name);
+    return uv_udp_getsockname(&u->handle, &name.any, &len) == 0 ? io_address_port(&name) : 0;
 }
 
 void udp_close(udp *u)

@@ -273,25 +273,28 @@ void mesh_ask_raw(mesh *m, str node, str request, uint64_t deadline_ms, mesh_rep
     a->error = a->request.error;
 }
 
-void asks_tick(mesh_engine *e, uint64_t now_ms)
+// The first ask that is over; *next gets the soonest deadline of those before it.
+static ask *ask_late(mesh_engine *e, uint64_t now_ms, uint64_t *next)
 {
-    uint64_t next = UINT64_MAX;
-    chain late;
-    chain_init(&late);
+    *next = UINT64_MAX;
     for (size_t i = 0; i < MESH_ASK_SLOTS; i++) {
-        for (chain *c = e->asks[i].next, *after; c != &e->asks[i]; c = after) {
-            after = c->next;
+        chain *slot = &e->asks[i];
+        for (chain *c = slot->next; c != slot; c = c->next) {
             ask *a = (ask *)c;
-            if (a->until_ms <= now_ms) {
-                chain_remove(c);
-                chain_add(&late, c);
-            } else if (a->until_ms < next) {
-                next = a->until_ms;
-            }
+            if (a->until_ms <= now_ms)
+                return a;
+            if (a->until_ms < *next)
+                *next = a->until_ms;
         }
     }
+    return NULL;
+}
+
+void asks_tick(mesh_engine *e, uint64_t now_ms)
+{
+    uint64_t next;
     ask *a;
-    while ((a = chain_first(&late)) != NULL)
+    while ((a = ask_late(e, now_ms, &next)) != NULL)
         ask_fail(a, fail(ERR_TIMEOUT, 0, "no answer in time"));
     if (next != UINT64_MAX)
         mesh_due(e, next);
@@ -309,11 +312,19 @@ static ask *ask_of(mesh *m)
     return NULL;
 }
 
-void asks_leave(mesh *m)
+bool asks_leave(mesh *m)
 {
+    bool some = false;
     ask *a;
-    while ((a = ask_of(m)) != NULL)
+    while ((a = ask_of(m)) != NULL) {
         ask_fail(a, fail(ERR_CLOSED, 0, "this node left"));
+        some = true;
+    }
+    return some;
+}
+
+void incoming_leave(mesh *m)
+{
     memset(m->served, 0, sizeof m->served);
     mesh_incoming *in;
     while ((in = chain_first(&m->incoming)) != NULL)

@@ -105,6 +105,7 @@ static void mesh_on_tick(void *data)
     e->due_ms = 0;
     uint64_t now = loop_now_ms(e->loop);
     asks_tick(e, now);
+    watches_tick(e, now);
     queues_tick(e, now);
 }
 
@@ -196,7 +197,6 @@ err mesh_join(mesh **out, mesh_engine *e, str name, str protocols)
     }
     chain_init(&m->incoming);
     chain_init(&m->commits);
-    chain_init(&m->claims);
     chain_add(&e->nodes, &m->link);
     *out = m;
     return ok();
@@ -207,11 +207,13 @@ void mesh_leave(mesh *m)
 {
     if (m == NULL)
         return;
+    // What these callbacks begin ends here as well.
+    while (commits_leave(m) || asks_leave(m))
+        continue;
     watches_leave(m);
     listeners_leave(m);
-    commits_leave(m);
-    asks_leave(m);
     claims_leave(m);
+    incoming_leave(m);
     chain_remove(&m->link);
     mesh_free(m);
 }

@@ -13,11 +13,13 @@ typedef struct mesh_incoming mesh_incoming; // a request that waits for its answ
 
 // Engine `embedded`: all nodes in this process, records in one SQLite file below `folder` (mesh.db).
 err mesh_embedded_open(mesh_engine **out, loop *l, const char *folder) MUST_USE;
-void mesh_engine_close(mesh_engine *e);
+void mesh_engine_close(mesh_engine *e); // its nodes leave; not from within a callback of the mesh
 store *mesh_engine_store(mesh_engine *e);
 // Joins as node `name` with these protocols ("auth", …; empty for simples).
 err mesh_join(mesh **out, mesh_engine *e, str name, str protocols) MUST_USE;
-void mesh_leave(mesh *m); // what it was asked and did not answer fails with ERR_CLOSED; no callback follows
+// What it was asked and did not answer fails with ERR_CLOSED (its mesh_incoming are gone then: forget them); its own
+// asks and commits end with ERR_CLOSED within this call; its watches and claims are closed. No callback follows.
+void mesh_leave(mesh *m);
 loop *mesh_loop(mesh *m);
 str mesh_node_name(const mesh *m);
 
@@ -33,6 +35,7 @@ str mesh_incoming_from(const mesh_incoming *in); // node that asked
 
 // Asks a healthy node of the subject's protocol (node == empty) or that node. `on_reply` runs once, never before this
 // returns: OK and the reply's struct, or the error (ERR_TIMEOUT, ERR_ABSENT: nobody serves it, or the handler's own).
+// The struct and the error's text live in the call. `node` is "tns@blackhole" or "tns" for short; header may be NULL.
 typedef void mesh_replied(void *data, err e, const void *reply_fields);
 void mesh_ask(mesh *m, str node, message_kind kind, const message_header *header, const void *request_fields,
               uint64_t deadline_ms, mesh_replied *on_reply, void *data);
@@ -55,7 +58,9 @@ err mesh_watch_open(mesh_watch **out, mesh *m, str bucket, str prefix, mesh_watc
 void mesh_watch_close(mesh_watch *w);
 
 // ---- queue: items are records in bucket "queue/NAME" (added by mesh_queue_change in the same commit as other records)
-// Fills a change that adds `payload` under `id` (nothing happens when it is there already in the queue).
+// Fills a change that adds `payload` under `id` (nothing happens when it is there already in the queue). Deleting that
+// record (bucket "queue/NAME", key id) takes the item back, claimed or not. The change lives in the arena; when that is
+// full, a commit with it is refused with ERR_LIMIT.
 void mesh_queue_change(arena *a, store_change *out, str queue, str id, str payload);
 // Delivers at most `slots` items at once to this node; each stays claimed while heartbeats come (lease_ms), and is
 // redelivered (to anybody) when they stop. `attempt` counts from 1.

@@ -77,7 +77,7 @@ struct mesh {
     mesh_engine *engine;
     char *name, *protocols;
     served served[MESSAGE_KINDS];
-    chain incoming, commits, claims;
+    chain incoming, commits;
 };
 
 void *mesh_must_take(size_t size);            // zeroed; aborts when there is none: for what can not fail
@@ -85,11 +85,13 @@ void mesh_due(mesh_engine *e, uint64_t at_ms); // the engine ticks then at the l
 letter *mesh_letter(mesh_engine *e, void (*run)(mesh_engine *e, letter *l), uint64_t number);
 
 void asks_tick(mesh_engine *e, uint64_t now_ms);
-void asks_leave(mesh *m);
+bool asks_leave(mesh *m); // true when there were some
+void incoming_leave(mesh *m);
 void listeners_leave(mesh *m);
-void commits_leave(mesh *m);
+bool commits_leave(mesh *m);
 void watches_leave(mesh *m);
 void watches_on_commit(mesh_engine *e, const store_change *changes, size_t count, uint64_t revision);
+void watches_tick(mesh_engine *e, uint64_t now_ms);
 void claims_leave(mesh *m);
 void queues_on_commit(mesh_engine *e, const store_change *changes, size_t count, uint64_t revision);
 void queues_tick(mesh_engine *e, uint64_t now_ms);

@@ -31,15 +31,18 @@ void mesh_commit(mesh *m, const store_change *changes, size_t count, store_done 
     store_commit(m->engine->store, changes, count, commit_on_done, w);
 }
 
-void commits_leave(mesh *m)
+bool commits_leave(mesh *m)
 {
+    bool some = false;
     commit_wait *w;
     while ((w = chain_first(&m->commits)) != NULL) {
         chain_remove(&w->link);
         w->left = true;
         if (w->done != NULL)
             w->done(w->data, fail(ERR_CLOSED, 0, "this node left"), 0);
+        some = true;
     }
+    return some;
 }
 
 err mesh_get(mesh *m, str bucket, str key, arena *a, store_entry *out)
@@ -61,6 +64,7 @@ struct mesh_watch {
     size_t prefix_len;
     bool complete;     // the copy was given
     uint64_t revision; // and held all up to here
+    uint64_t again_ms; // when a copy that failed is tried again; 0: it did not
     mesh_watched *on;
     void *data;
 };
@@ -107,12 +111,28 @@ static void letter_copy(mesh_engine *e, letter *l)
     if (w == NULL)
         return;
     if (copied.code != OK) {
-        (void)mesh_letter(e, letter_copy, l->number); // all of it again: a watch may repeat
+        w->again_ms = loop_now_ms(e->loop) + MESH_RETRY_MS; // all of it: a watch may repeat
+        mesh_due(e, w->again_ms);
         return;
     }
     w->complete = true;
     w->revision = revision;
     w->on(w->data, NULL);
+}
+
+void watches_tick(mesh_engine *e, uint64_t now_ms)
+{
+    for (chain *c = e->watches.next; c != &e->watches; c = c->next) {
+        mesh_watch *w = (mesh_watch *)c;
+        if (w->again_ms == 0)
+            continue;
+        if (w->again_ms > now_ms) {
+            mesh_due(e, w->again_ms);
+            continue;
+        }
+        w->again_ms = 0;
+        (void)mesh_letter(e, letter_copy, w->number);
+    }
 }
 
 static void watch_free(mesh_watch *w)
@@ -131,7 +151,7 @@ err mesh_watch_open(mesh_watch **out, mesh *m, str bucket, str prefix, mesh_watc
     chain_init(&w->link);
     w->node = m;
     w->number = ++m->engine->numbers;
-    w->bucket = strndup(bucket.at, bucket.len);
+    w->bucket = strndup(bucket.at != NULL ? bucket.at : "", bucket.len);
     w->prefix = calloc(1, prefix.len + 1);
     w->prefix_len = prefix.len;
     w->on = on;

@@ -1,0 +1,156 @@
+// All universes of one DREAM_HOME in this process, and the control API in front of them.
+#include "dream/multiverse_inner.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { MULTIVERSE_MEMORY_BYTES = 1 << 20 };
+
+static err multiverse_lock(multiverse *m)
+{
+    const char *path = str_format(m->memory, "%s/lock", m->settings.home).at;
+    if (path == NULL)
+        return fail(ERR_LIMIT, 0, "DREAM_HOME is too long a path");
+    TRY(file_make_folders(m->settings.home, 0700));
+    m->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (m->lock < 0)
+        return fail_errno(errno, "open lock");
+    if (flock(m->lock, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? fail(ERR_BUSY, 0, "a multiverse of this DREAM_HOME runs already")
+                                    : fail_errno(errno, "take lock");
+    return ok();
+}
+
+universe *multiverse_at(multiverse *m, size_t i)
+{
+    return i < m->count ? m->universes[i] : NULL;
+}
+
+universe *multiverse_find(multiverse *m, str name)
+{
+    if (name.len == 0)
+        return multiverse_at(m, 0);
+    for (size_t i = 0; i < m->count; i++)
+        if (str_is(universe_name(m->universes[i]), name))
+            return m->universes[i];
+    return NULL;
+}
+
+err multiverse_add(multiverse *m, str name, const universe_settings *settings, universe **out)
+{
+    if (multiverse_find(m, name) != NULL && name.len > 0)
+        return fail(ERR_CONFLICT, 0, "a universe of this name runs already");
+    if (m->count == UNIVERSES_MAX)
+        return fail(ERR_LIMIT, 0, "at most 32 universes run at once");
+    universe_settings s = settings == NULL ? m->settings.defaults : *settings;
+    s.loop = m->settings.loop;
+    s.log = m->settings.log;
+    s.home = m->settings.home;
+    s.name = name;
+    universe *u;
+    TRY(universe_open(&u, &s));
+    m->universes[m->count++] = u;
+    if (out != NULL)
+        *out = u;
+    return ok();
+}
+
+err multiverse_remove(multiverse *m, str name, void (*removed)(void *data), void *data)
+{
+    universe *u = multiverse_find(m, name);
+    if (u == NULL)
+        return fail(ERR_ABSENT, 0, "no universe of this name runs");
+    for (size_t i = 0; i < m->count; i++)
+        if (m->universes[i] == u) {
+            for (size_t k = i; k + 1 < m->count; k++)
+                m->universes[k] = m->universes[k + 1];
+            m->count--;
+            break;
+        }
+    universe_close(u, removed, data);
+    return ok();
+}
+
+// Universes that were made before start again with the multiverse; the first one stays first.
+static err multiverse_start(multiverse *m)
+{
+    TRY(multiverse_lock(m));
+    for (size_t i = 0; i < m->settings.universes_count; i++) {
+        universe_settings s = m->settings.defaults;
+        if (i > 0)
+            s.shift = s.gateway_port = 0; // given for the first one alone
+        TRY(multiverse_add(m, m->settings.universes[i], &s, NULL));
+    }
+    const char *folder = str_format(m->memory, "%s/universes", m->settings.home).at;
+    DIR *d = folder == NULL ? NULL : opendir(folder);
+    err e = ok();
+    for (struct dirent *entry; d != NULL && e.code == OK && (entry = readdir(d)) != NULL;) {
+        str name = str_of(entry->d_name);
+        if (entry->d_name[0] == '.' || multiverse_find(m, name) != NULL)
+            continue;
+        universe_settings s = m->settings.defaults;
+        s.shift = s.gateway_port = 0;
+        s.clean = false;
+        e = multiverse_add(m, name, &s, NULL);
+    }
+    if (d != NULL)
+        closedir(d);
+    return e.code == OK ? api_open(m) : e;
+}
+
+static void multiverse_free(multiverse *m)
+{
+    if (m->lock >= 0)
+        (void)close(m->lock); // gives the lock back
+    arena_close(m->memory);
+    void (*closed)(void *data) = m->closed;
+    void *data = m->closed_data;
+    free(m);
+    if (closed != NULL)
+        closed(data);
+}
+
+static void multiverse_on_universe_closed(void *data)
+{
+    multiverse *m = data;
+    if (--m->closing == 0)
+        multiverse_free(m);
+}
+
+void multiverse_close(multiverse *m, void (*closed)(void *data), void *data)
+{
+    m->closed = closed;
+    m->closed_data = data;
+    api_close(m);
+    m->closing = 1;
+    while (m->count > 0) {
+        m->closing++;
+        universe_close(m->universes[--m->count], multiverse_on_universe_closed, m);
+    }
+    multiverse_on_universe_closed(m);
+}
+
+err multiverse_open(multiverse **out, const multiverse_settings *settings)
+{
+    multiverse *m = calloc(1, sizeof(*m));
+    if (m == NULL)
+        return fail(ERR_MEMORY, 0, "open multiverse");
+    m->settings = *settings;
+    m->lock = -1;
+    err e = arena_open(&m->memory, MULTIVERSE_MEMORY_BYTES);
+    if (e.code == OK)
+        e = multiverse_start(m);
+    if (e.code != OK) {
+        multiverse_close(m, NULL, NULL);
+        return e;
+    }
+    *out = m;
+    return ok();
+}

@@ -1,0 +1,622 @@
+// What a client on a plain socket sees of the server: answers, keep-alive, pipelines, bodies, ends.
+#include "http/fixture_inner.h"
+
+#include "base/fault.h"
+#include "base/str.h"
+#include "base/test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define GET_LAST(path) "GET " path " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+static void open_default(fixture *f, buf *out)
+{
+    CHECK(fixture_open(f, (http_limits){.head_bytes = 0}).code == OK);
+    buf_open(out, 64 * 1024 * 1024);
+}
+
+static void close_all(fixture *f, buf *out)
+{
+    buf_close(out);
+    fixture_close(f);
+}
+
+TEST(server_answers_with_length_date_and_name)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, GET_LAST("/pong"), &out);
+    CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 200 OK\r\nServer: test\r\nDate: ")));
+    CHECK(text_has(&out, " GMT\r\nContent-Length: 4\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nPONG"));
+    CHECK(f.requests == 1 && f.finished == 1 && f.last_status == 200);
+    close_all(&f, &out);
+}
+
+TEST(server_keeps_a_connection_alive)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    for (size_t i = 1; i <= 50; i++) {
+        fixture_write(&f, fd, STR(GET("/pong")));
+        CHECK(fixture_read(&f, fd, &out, "PONG"));
+        buf_clear(&out);
+    }
+    CHECK(http_server_connections(f.s) == 1 && f.requests == 50);
+    close(fd);
+    fixture_turn(&f, 20);
+    CHECK(http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_answers_a_request_cut_at_every_byte)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    str whole = STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world");
+    str chunked = STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                      "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n");
+    int fd = fixture_connect(&f);
+    for (size_t cut = 1; cut < chunked.len; cut++) {
+        for (size_t i = 0; i < 2; i++) {
+            str text = i == 0 ? whole : chunked;
+            fixture_write(&f, fd, str_first(text, cut));
+            fixture_turn(&f, 0);
+            fixture_write(&f, fd, str_from(text, cut));
+            CHECK(fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
+            buf_clear(&out);
+        }
+    }
+    for (size_t i = 0; i < chunked.len; i++) {
+        fixture_write(&f, fd, (str){chunked.at + i, 1});
+        fixture_turn(&f, 0);
+    }
+    CHECK(fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_answers_a_thousand_pipelined_requests_in_order)
+{
+    fixture f;
+    buf out, in;
+    open_default(&f, &out);
+    buf_open(&in, 1024 * 1024);
+    for (size_t i = 0; i < 1000; i++)
+        buf_add_format(&in, "GET /host HTTP/1.1\r\nHost: n%zu.\r\n\r\n", i);
+    buf_add(&in, STR(GET_LAST("/pong")));
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, buf_str(&in));
+    CHECK(fixture_read_end(&f, fd, &out));
+    CHECK(f.requests == 1001);
+    str rest = buf_str(&out);
+    for (size_t i = 0; i < 1000; i++) {
+        char want[32];
+        snprintf(want, sizeof(want), "\r\n\r\nn%zu", i);
+        size_t at = str_find(rest, str_of(want));
+        CHECK(at < rest.len);
+        rest = str_from(rest, at + strlen(want));
+    }
+    CHECK(str_ends(rest, STR("PONG")));
+    buf_close(&in);
+    close_all(&f, &out);
+}
+
+TEST(server_pipelines_behind_late_answers_and_bodies)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, GET("/late") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+                    GET("/late") "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread"
+                    "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+                    GET_LAST("/late"), &out);
+    CHECK(f.requests == 6 && text_count(buf_str(&out), "HTTP/1.1 200 OK") == 4);
+    CHECK(text_count(buf_str(&out), "HTTP/1.1 403 Forbidden") == 2);
+    CHECK(text_has(&out, "\r\n\r\nbody") && str_ends(buf_str(&out), STR("/late")));
+    close_all(&f, &out);
+}
+
+TEST(server_does_not_run_ahead_of_a_client_that_does_not_read)
+{
+    fixture f;
+    buf out, in;
+    open_default(&f, &out);
+    buf_open(&in, 16 * 1024 * 1024);
+    for (size_t i = 0; i < 2000; i++)
+        buf_add(&in, STR(GET("/big?100000")));
+    int fd = fixture_connect(&f);
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    fixture_write(&f, fd, buf_str(&in));
+    fixture_turn(&f, 50);
+    CHECK(f.requests < 200);
+    unsigned before = f.requests;
+    CHECK(fixture_read_len(&f, fd, &out, 10 * 1000 * 1000));
+    CHECK(f.requests > before);
+    close(fd);
+    buf_close(&in);
+    close_all(&f, &out);
+}
+
+TEST(server_leaves_out_bodies_of_head_and_204_and_304)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, "HEAD /pong HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &out);
+    CHECK(text_has(&out, "Content-Length: 4\r\n") && str_ends(buf_str(&out), STR("\r\n\r\n")));
+    fixture_ask(&f, GET_LAST("/204"), &out);
+    CHECK(!text_has(&out, "Content-Length") && str_ends(buf_str(&out), STR("\r\n\r\n")));
+    fixture_ask(&f, GET_LAST("/304"), &out);
+    CHECK(str_ends(buf_str(&out), STR("\r\n\r\n")));
+    fixture_ask(&f, "HEAD /chunks HTTP/1.1\r\nHost: a\r\n\r\n" GET_LAST("/pong"), &out);
+    CHECK(!text_has(&out, "one") && text_has(&out, "PONG"));
+    close_all(&f, &out);
+}
+
+TEST(server_sends_piecewise_chunked_or_with_a_length)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, GET("/chunks") GET_LAST("/length"), &out);
+    CHECK(text_has(&out, "Transfer-Encoding: chunked\r\n"));
+    CHECK(text_has(&out, "\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"));
+    CHECK(text_has(&out, "Content-Length: 7\r\n") && str_ends(buf_str(&out), STR("\r\n\r\none two")));
+    // HTTP/1.0 knows no chunks: the end of the connection ends the body.
+    fixture_ask(&f, "GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &out);
+    CHECK(!text_has(&out, "chunked") && text_has(&out, "Connection: close\r\n"));
+    CHECK(str_ends(buf_str(&out), STR("\r\n\r\none two")));
+    // Less than announced: the peer must not take it for whole.
+    fixture_ask(&f, GET("/short"), &out);
+    CHECK(!text_has(&out, "two") && f.last_status == 499);
+    close_all(&f, &out);
+}
+
+TEST(server_speaks_http_1_0)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, "GET /pong HTTP/1.0\r\n\r\n", &out);
+    CHECK(text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("PONG")));
+    int fd = fixture_connect(&f);
+    buf_clear(&out);
+    for (size_t i = 0; i < 3; i++) {
+        fixture_write(&f, fd, STR("GET /pong HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+        CHECK(fixture_read(&f, fd, &out, "Connection: keep-alive\r\n"));
+        CHECK(fixture_read(&f, fd, &out, "PONG"));
+        buf_clear(&out);
+    }
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_drops_headers_that_would_split_or_frame_an_answer)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, GET("/bad-headers") GET_LAST("/pong"), &out);
+    CHECK(text_has(&out, "X-Good: yes\r\n") && !text_has(&out, "evil") && !text_has(&out, "X Bad"));
+    CHECK(!text_has(&out, "999") && !text_has(&out, "chunked"));
+    CHECK(text_count(buf_str(&out), "Connection: close") == 1 && text_has(&out, "PONG"));
+    close_all(&f, &out);
+}
+
+TEST(server_tells_errors_as_json_with_a_request_id)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    fixture_ask(&f, GET_LAST("/nowhere"), &out);
+    CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 404 Not Found\r\n")));
+    CHECK(text_has(&out, "{\"error\":{\"code\":\"absent\",\"message\":\"no such \\\"path\\\"\",\"request\":\""));
+    close_all(&f, &out);
+}
+
+TEST(server_refuses_bad_heads_and_closes)
+{
+    static const struct {
+        const char *request, *answer;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+        {"GET /pong HTTP/1.1\nHost: a\n\n", "HTTP/1.1 400 "},
+        {"\x16\x03\x01\x02\x00\x01\x00", "HTTP/1.1 400 "},
+        {"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 501 "},
+        {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 400 "},
+        {"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "HTTP/1.1 505 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: x\r\n\r\n", "HTTP/1.1 417 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello", "HTTP/1.1 400 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "HTTP/1.1 400 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n", "HTTP/1.1 413 "},
+        {"POST /limit HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", "HTTP/1.1 413 "},
+        {"POST /limit HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n",
+         "HTTP/1.1 413 "},
+    };
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        buf request;
+        buf_open(&request, 4096);
+        buf_add(&request, str_of(cases[i].request));
+        buf_add(&request, STR(GET("/pong"))); // nothing behind a refused request is read
+        buf_add_byte(&request, 0);
+        fixture_ask(&f, request.at, &out);
+        CHECK(str_starts(buf_str(&out), str_of(cases[i].answer)));
+        CHECK(text_count(buf_str(&out), "HTTP/1.1 ") == 1 && text_has(&out, "Connection: close\r\n"));
+        buf_close(&request);
+    }
+    CHECK(http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_bounds_head_target_and_header_count)
+{
+    fixture f;
+    buf out, in;
+    open_default(&f, &out);
+    buf_open(&in, 1024 * 1024);
+    for (size_t kind = 0; kind < 4; kind++) {
+        buf_clear(&in);
+        buf_add(&in, STR("GET /"));
+        for (size_t i = 0; kind < 2 && i < (kind == 0 ? 8193 : 100000); i++)
+            buf_add_byte(&in, 'a');
+        buf_add(&in, STR(" HTTP/1.1\r\nHost: a\r\n"));
+        for (size_t i = 0; kind == 2 && i < 101; i++)
+            buf_add(&in, STR("X: y\r\n"));
+        for (size_t i = 0; kind == 3 && i < 40; i++)
+            buf_add_format(&in, "X: %01000d\r\n", 1);
+        buf_add(&in, STR("\r\n"));
+        int fd = fixture_connect(&f);
+        buf_clear(&out);
+        fixture_write(&f, fd, buf_str(&in));
+        CHECK(fixture_read_end(&f, fd, &out));
+        CHECK(str_starts(buf_str(&out), kind < 2 ? STR("HTTP/1.1 414 ") : STR("HTTP/1.1 431 ")));
+    }
+    buf_close(&in);
+    close_all(&f, &out);
+}
+
+TEST(server_refuses_a_gigabyte_before_reading_it)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n"
+                              "Expect: 100-continue\r\n\r\n"));
+    CHECK(fixture_read(&f, fd, &out, "413 Content Too Large"));
+    CHECK(!text_has(&out, "100 Continue") && f.last_status == 413);
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_says_100_continue_only_to_who_waits_for_it)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                              "Expect: 100-continue\r\n\r\n"));
+    CHECK(fixture_read(&f, fd, &out, "HTTP/1.1 100 Continue\r\n\r\n"));
+    CHECK(!text_has(&out, "200 OK"));
+    fixture_write(&f, fd, STR("body"));
+    CHECK(fixture_read(&f, fd, &out, "\r\n\r\nbody"));
+    // An answer without reading: the connection ends, since the body may or may not follow.
+    buf_clear(&out);
+    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                              "Expect: 100-continue\r\n\r\n"));
+    CHECK(fixture_read_end(&f, fd, &out));
+    CHECK(text_has(&out, "403 Forbidden") && !text_has(&out, "100 Continue"));
+    CHECK(text_has(&out, "Connection: close"));
+    close_all(&f, &out);
+}
+
+TEST(server_skips_small_unread_bodies_and_ends_at_large_ones)
+{
+    fixture f;
+    buf out;
+    char *body = calloc(1, 200000);
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"));
+    fixture_write(&f, fd, (str){body, 60000});
+    fixture_write(&f, fd, STR(GET("/pong")));
+    CHECK(fixture_read(&f, fd, &out, "PONG"));
+    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"));
+    fixture_write(&f, fd, (str){body, 200000});
+    buf_clear(&out);
+    CHECK(fixture_read_end(&f, fd, &out)); // and no reset destroys the answer
+    CHECK(text_has(&out, "403 Forbidden") && text_has(&out, "Connection: close"));
+    free(body);
+    close_all(&f, &out);
+}
+
+TEST(server_streams_bodies_both_ways)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"));
+    CHECK(fixture_read(&f, fd, &out, "5\r\nhello\r\n"));
+    fixture_write(&f, fd, STR("1\r\n!\r\n0\r\n\r\n"));
+    CHECK(fixture_read(&f, fd, &out, "1\r\n!\r\n0\r\n\r\n"));
+    fixture_write(&f, fd, STR(GET("/pong")));
+    CHECK(fixture_read(&f, fd, &out, "PONG"));
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_reads_no_faster_than_the_handler_wants)
+{
+    fixture f;
+    buf out;
+    size_t len = 8 * 1024 * 1024;
+    char *body = calloc(1, len);
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR("POST /slow-read HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n"));
+    fixture_write(&f, fd, (str){body, len});
+    CHECK(fixture_read(&f, fd, &out, "read slowly"));
+    CHECK(f.piece_bytes == len && f.piece_count > 10);
+    close(fd);
+    free(body);
+    close_all(&f, &out);
+}
+
+TEST(server_floods_no_faster_than_the_client_reads)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/flood?50000000")));
+    fixture_turn(&f, 50);
+    CHECK(f.finished == 0);
+    CHECK(fixture_read_len(&f, fd, &out, 50000000));
+    CHECK(fixture_read(&f, fd, &out, "\r\n0\r\n\r\n") && f.drained > 3 && f.finished == 1);
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_tells_the_handler_that_the_client_went)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/wait")));
+    fixture_turn(&f, 20);
+    CHECK(f.kept != NULL && f.broken == 0);
+    close(fd);
+    fixture_turn(&f, 20);
+    CHECK(f.kept == NULL && f.broken == 1 && f.last_status == 499);
+    CHECK(http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_lets_a_handler_answer_into_the_void)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/wait")));
+    fixture_turn(&f, 10);
+    http_exchange *x = f.kept;
+    http_on_broken(x, NULL); // it does not want to know
+    struct linger reset = {1, 0};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(fd);
+    fixture_turn(&f, 20);
+    CHECK(http_server_connections(f.s) == 0);
+    CHECK(http_send(x, STR("piece")).code == ERR_CLOSED);
+    http_answer_text(x, 200, "text/plain", STR("late"));
+    close_all(&f, &out);
+}
+
+TEST(server_answers_a_client_that_closed_its_side)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/late") GET("/pong")));
+    shutdown(fd, SHUT_WR);
+    CHECK(fixture_read_end(&f, fd, &out));
+    CHECK(text_has(&out, "/late") && text_has(&out, "PONG"));
+    // Half a request is nobody's.
+    fd = fixture_connect(&f);
+    buf_clear(&out);
+    fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
+    shutdown(fd, SHUT_WR);
+    CHECK(fixture_read_end(&f, fd, &out));
+    CHECK(out.len == 0 && http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_hands_over_the_connection)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/take")));
+    fixture_turn(&f, 20);
+    CHECK(f.taken != NULL && http_server_connections(f.s) == 0 && f.last_status == 101);
+    static const conn_events none = {.on_read = NULL};
+    conn_set_events(f.taken, &none);
+    str hello = STR("HTTP/1.1 101 Switching Protocols\r\n\r\n");
+    CHECK(conn_write(f.taken, &hello, 1).code == OK);
+    CHECK(fixture_read(&f, fd, &out, "101 Switching"));
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_closes_slow_and_idle_connections)
+{
+    http_limits limits = {.head_ms = 100, .idle_ms = 100, .body_idle_ms = 100};
+    fixture f;
+    buf out;
+    CHECK(fixture_open(&f, limits).code == OK);
+    buf_open(&out, 100000);
+    int silent = fixture_connect(&f), slow = fixture_connect(&f), idle = fixture_connect(&f),
+        body = fixture_connect(&f);
+    fixture_write(&f, slow, STR("GET /pong HTTP/1.1\r\nHos"));
+    fixture_write(&f, idle, STR(GET("/pong")));
+    fixture_write(&f, body, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
+    CHECK(fixture_read_end(&f, silent, &out) && out.len == 0);
+    CHECK(fixture_read_end(&f, slow, &out) && text_has(&out, "HTTP/1.1 408 "));
+    buf_clear(&out);
+    CHECK(fixture_read_end(&f, idle, &out) && text_count(buf_str(&out), "HTTP/1.1 ") == 1);
+    buf_clear(&out);
+    CHECK(fixture_read_end(&f, body, &out) && text_has(&out, "HTTP/1.1 408 "));
+    CHECK(http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_breaks_with_a_client_that_takes_nothing)
+{
+    http_limits limits = {.write_idle_ms = 200};
+    fixture f;
+    buf out;
+    CHECK(fixture_open(&f, limits).code == OK);
+    buf_open(&out, 100000);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/big?30000000")));
+    fixture_turn(&f, 1600);
+    CHECK(http_server_connections(f.s) == 0);
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_drains_after_the_answers_that_are_due)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int idle = fixture_connect(&f), busy = fixture_connect(&f);
+    fixture_write(&f, idle, STR(GET("/pong")));
+    fixture_write(&f, busy, STR(GET("/wait")));
+    fixture_turn(&f, 20);
+    CHECK(http_server_connections(f.s) == 2);
+    http_server_drain(f.s);
+    CHECK(fixture_read_end(&f, idle, &out));
+    CHECK(http_server_connections(f.s) == 1);
+    http_answer_text(f.kept, 200, "text/plain", STR("done"));
+    buf_clear(&out);
+    CHECK(fixture_read_end(&f, busy, &out));
+    CHECK(text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("done")));
+    CHECK(http_server_connections(f.s) == 0);
+    close_all(&f, &out);
+}
+
+TEST(server_pauses_accepting_at_its_limit)
+{
+    http_limits limits = {.connections = 2};
+    fixture f;
+    buf out;
+    CHECK(fixture_open(&f, limits).code == OK);
+    buf_open(&out, 100000);
+    int one = fixture_connect(&f), two = fixture_connect(&f), three = fixture_connect(&f),
+        four = fixture_connect(&f);
+    fixture_write(&f, three, STR(GET_LAST("/pong")));
+    fixture_write(&f, four, STR(GET_LAST("/pong")));
+    fixture_turn(&f, 50);
+    CHECK(http_server_connections(f.s) == 2 && f.requests == 0);
+    close(one);
+    CHECK(fixture_read_end(&f, three, &out) && text_has(&out, "PONG"));
+    buf_clear(&out);
+    CHECK(fixture_read_end(&f, four, &out) && text_has(&out, "PONG"));
+    close(two);
+    close_all(&f, &out);
+}
+
+TEST(server_ends_a_connection_after_its_last_request)
+{
+    http_limits limits = {.requests_per_connection = 2};
+    fixture f;
+    buf out;
+    CHECK(fixture_open(&f, limits).code == OK);
+    buf_open(&out, 100000);
+    fixture_ask(&f, GET("/pong") GET("/pong") GET("/pong"), &out);
+    CHECK(f.requests == 2 && text_count(buf_str(&out), "Connection: close") == 1);
+    close_all(&f, &out);
+}
+
+TEST(server_closes_while_a_handler_waits)
+{
+    fixture f;
+    buf out;
+    open_default(&f, &out);
+    int fd = fixture_connect(&f);
+    fixture_write(&f, fd, STR(GET("/wait") GET("/pong")));
+    fixture_turn(&f, 20);
+    CHECK(f.kept != NULL);
+    http_server_close(f.s);
+    f.s = NULL;
+    CHECK(f.broken == 1);
+    close(fd);
+    close_all(&f, &out);
+}
+
+TEST(server_survives_the_failure_of_every_allocation)
+{
+    for (uint64_t after = 0;; after++) {
+        fixture f;
+        buf out;
+        buf_open(&out, 1024 * 1024);
+        CHECK(buf_reserve(&out, 200000) != NULL);
+        if (fixture_open(&f, (http_limits){.head_bytes = 0}).code != OK)
+            break;
+        int fd = fixture_connect(&f);
+        fault_now = (fault_plan){FAULT_MEMORY, after, 1, 0};
+        fixture_write(&f, fd, STR("GET /nowhere HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\n\r\n"));
+        fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                  "5\r\nhello\r\n"));
+        fixture_write(&f, fd, STR("0\r\n\r\n" GET("/late") GET("/big?100000") GET_LAST("/pong")));
+        CHECK(fixture_read_end(&f, fd, &out));
+        uint64_t seen = fault_now.seen;
+        fault_now = (fault_plan){.what = FAULT_NONE};
+        CHECK(seen <= after || text_count(buf_str(&out), "PONG") <= 1);
+        CHECK(seen > after || text_count(buf_str(&out), "PONG") == 1);
+        // The server itself goes on.
+        fixture_ask(&f, GET_LAST("/pong"), &out);
+        CHECK(text_has(&out, "PONG"));
+        CHECK(http_server_connections(f.s) == 0);
+        close_all(&f, &out);
+        if (seen <= after)
+            break;
+    }
+}
+
+TEST(server_survives_the_failure_of_every_write)
+{
+    for (uint64_t after = 0; after < 8; after++) {
+        fixture f;
+        buf out;
+        open_default(&f, &out);
+        int fd = fixture_connect(&f);
+        fault_now = (fault_plan){FAULT_WRITE, after, 1, 0};
+        fixture_write(&f, fd, STR(GET("/pong") GET("/chunks") GET("/late") GET("/length") GET_LAST("/pong")));
+        CHECK(fixture_read_end(&f, fd, &out));
+        fault_now = (fault_plan){.what = FAULT_NONE};
+        fixture_ask(&f, GET_LAST("/pong"), &out);
+        CHECK(text_has(&out, "PONG") && http_server_connections(f.s) == 0);
+        close_all(&f, &out);
+    }
+}

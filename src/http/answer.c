@@ -130,6 +130,7 @@ static void answer_lost(http_exchange *x)
 
 void answer_whole(http_exchange *x, unsigned status, const http_headers *headers, str body)
 {
+    exchange_weigh_body(x);
     bool joined = body.len <= ANSWER_JOIN_MAX;
     char *end = head_make(x, status, headers, body.len, joined ? body.len : 0);
     if (end == NULL) {
@@ -210,6 +211,8 @@ void http_start(http_exchange *x, unsigned status, const http_headers *headers, 
 {
     if (x->phase != PHASE_BUSY || x->answer != ANSWER_NONE)
         return;
+    if (x->mode == READ_NONE)
+        exchange_weigh_body(x);
     char *end = head_make(x, status, headers, length, 0);
     x->answer = ANSWER_STARTED;
     x->answer_left = length;

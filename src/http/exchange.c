@@ -153,6 +153,14 @@ static void request_clear(http_exchange *x)
         buf_close(&x->body);
 }
 
+void exchange_weigh_body(http_exchange *x)
+{
+    // Whether a client that waits for "100 Continue" still sends its body can not be known.
+    if (body_pending(x) && ((x->parsed.expects_continue && !x->continued) ||
+                            (!x->parsed.chunked && x->body_left > EXCHANGE_SKIP_MAX)))
+        x->last = true;
+}
+
 void exchange_answered(http_exchange *x)
 {
     x->answer = ANSWER_DONE;
@@ -160,14 +168,10 @@ void exchange_answered(http_exchange *x)
     if (x->phase >= PHASE_ZOMBIE)
         return;
     request_clear(x);
-    bool pending = body_pending(x);
-    // Whether a client that waits for "100 Continue" still sends its body can not be known.
-    if (pending && ((x->parsed.expects_continue && !x->continued) ||
-                    (!x->parsed.chunked && x->body_left > EXCHANGE_SKIP_MAX)))
-        x->last = true;
+    exchange_weigh_body(x);
     if (x->last) {
         exchange_flush(x);
-    } else if (pending) {
+    } else if (body_pending(x)) {
         x->phase = PHASE_SKIP;
         x->body_seen = 0;
         x->deadline_ms = exchange_now(x) + x->server->limits.body_idle_ms;

@@ -120,6 +120,7 @@ extern const conn_events exchange_events;
 void exchange_begin(http_exchange *x);                // a fresh connection: waits for its first head
 void exchange_schedule(http_exchange *x);             // pumps on the next turn
 void exchange_answered(http_exchange *x);             // the answer is complete: next request, or the end
+void exchange_weigh_body(http_exchange *x);            // the last answer, when its body costs too much to skip
 void exchange_refuse(http_exchange *x, unsigned status, const char *what); // our own answer, then the end
 void exchange_break(http_exchange *x, bool abort);    // the connection goes; calls `broken` once
 void exchange_leave(http_exchange *x);                // as above, after what is queued was written

@@ -60,6 +60,9 @@ void conn_pause(conn *c);              // no on_read until conn_resume (back-pre
 void conn_resume(conn *c);
 void conn_close(conn *c);              // at once, what is queued is dropped; safe to call twice
 void conn_close_after_writes(conn *c); // flush what is queued (5 s at most), then close; no further on_read
+// The same for owners that have read all the peer had to say: does not wait for the peer's end. Two system calls and
+// an event cheaper; bytes that the peer sends nevertheless may cost it the end of our answer.
+void conn_close_when_written(conn *c);
 void conn_abort(conn *c);              // close with RST, so that the peer sees a broken answer
 const tls_peer *conn_peer(const conn *c); // NULL when plain or without a client certificate
 str conn_protocol(const conn *c);         // chosen by ALPN: "h2", "http/1.1"; empty when none was

@@ -455,3 +455,38 @@ TEST(conn_paused_listener_leaves_connections_in_the_backlog)
     side_close(&server);
     loop_close(l);
 }
+
+TEST(conn_close_when_written_delivers_all_without_waiting_for_the_peer)
+{
+    enum { LEN = 4 * 1024 * 1024 };
+    loop *l = NULL;
+    struct side server;
+    char *sent = pattern(LEN);
+    CHECK(loop_open(&l).code == OK);
+    uint16_t port = side_listen(&server, l);
+    const size_t lens[] = {5, LEN};
+    for (size_t i = 0; i < COUNT(lens); i++) {
+        buf got;
+        char byte;
+        buf_open(&got, LEN + 1);
+        int f = raw_connect(port);
+        UNTIL(l, server.c != NULL);
+        str all = piece(sent, lens[i]);
+        CHECK(conn_write(server.c, &all, 1).code == OK);
+        conn_close_when_written(server.c);
+        server.c = NULL;
+        read_rest(l, f, &got, lens[i]);
+        CHECK(got.len == lens[i] && memcmp(got.at, sent, lens[i]) == 0);
+        for (unsigned t = 0; t < 3; t++)
+            loop_turn(l, 5);
+        CHECK(recv(f, &byte, 1, MSG_DONTWAIT) == 0);
+        CHECK(send(f, "x", 1, MSG_NOSIGNAL) == 1); // it is closed already: this is answered
+        CHECK(recv(f, &byte, 1, 0) <= 0);
+        CHECK(send(f, "x", 1, MSG_NOSIGNAL) < 0);
+        (void)close(f);
+        buf_close(&got);
+    }
+    side_close(&server);
+    loop_close(l);
+    free(sent);
+}

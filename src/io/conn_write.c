@@ -208,7 +208,7 @@ err conn_write(conn *c, const str *pieces, size_t count)
 
 void conn_finish_writes(conn *c)
 {
-    if (c->read_ended || c->broken) {
+    if (c->read_ended || c->broken || c->hurried) {
         conn_close(c);
         return;
     }
@@ -242,4 +242,15 @@ void conn_close_after_writes(conn *c)
     loop_deadline_set(c->loop, &c->deadline, CONN_FINISH_MS, conn_on_finish_late);
     if (!c->writing)
         conn_finish_writes(c);
+}
+
+void conn_close_when_written(conn *c)
+{
+    if (c->closing || c->finishing)
+        return;
+    c->hurried = true;
+    if (c->ready && !c->broken && !c->writing)
+        conn_close(c); // the kernel sends what it has taken, a close_notify included
+    else
+        conn_close_after_writes(c);
 }

@@ -18,7 +18,7 @@ enum {
     QUIET_TICKS = 50,       // the timer stops after so many ticks without a guest
     WASM_STACK_BYTES = 512 << 10,
     FIBER_STACK_BYTES = 1 << 20, // the rest is for host functions
-    KEEP_BYTES = 512 << 10,      // of a memory, cleared by writing zeroes instead of by the kernel
+    KEEP_BYTES = 192 << 10,      // of a memory, cleared by writing zeroes instead of by the kernel
     TEXT_BYTES_MAX = 16 << 10,   // message and backtrace of a failed call
     KEPT_BODY_BYTES = 64 << 10,  // a finished call's buffer larger than this is freed
     LIST_ENTRIES_MAX = 1000,     // query or header names in one list

@@ -19,7 +19,7 @@ static void call_leave(http_call *c, bool clean)
     if (c->link != NULL) {
         bool again = clean && c->parsed.keep_alive && c->upload_over && !c->excess && !c->ended &&
                      !client->closed;
-        if (again && c->paused)
+        if (again && !c->reading)
             conn_resume(c->link->c);
         if (again)
             link_idle(c->link);
@@ -61,10 +61,25 @@ void http_call_cancel(http_call *c)
     call_release(c);
 }
 
+// The connection is read while the reader wants it and has taken what came before.
+static void reading_update(http_call *c)
+{
+    bool wanted = !c->paused && c->rest.len < CLIENT_REST_MAX;
+    if (wanted == c->reading || c->state == CALL_DONE || !c->link->connected)
+        return;
+    c->reading = wanted;
+    if (wanted)
+        conn_resume(c->link->c);
+    else
+        conn_pause(c->link->c);
+}
+
 void call_broke(http_call *c, err e)
 {
     bool again = c->repeatable && c->link->reused && !c->answered;
     link_close(c->link);
+    c->reading = true;
+    c->ended = false;
     if (again) {
         c->repeatable = false;
         e = link_open(c);
@@ -91,8 +106,7 @@ void call_started(http_call *c)
     }
     if (!c->repeatable || !c->link->reused)
         buf_close(&c->out);
-    if (c->paused)
-        conn_pause(c->link->c);
+    reading_update(c);
 }
 
 static void call_refuse(http_call *c, http_refusal r)
@@ -234,8 +248,10 @@ static void call_feed_rest(http_call *c)
 {
     str in = buf_str(&c->rest);
     call_feed(c, &in);
-    if (c->state != CALL_DONE)
-        buf_drop_front(&c->rest, c->rest.len - in.len);
+    if (c->state == CALL_DONE)
+        return;
+    buf_drop_front(&c->rest, c->rest.len - in.len);
+    reading_update(c);
 }
 
 static void call_on_turn(void *data)
@@ -286,6 +302,7 @@ static void link_on_read(void *owner, conn *at, str bytes)
         call_feed(c, &bytes);
         if (c->state != CALL_DONE && bytes.len > 0)
             buf_add(&c->rest, bytes);
+        reading_update(c);
     }
     if (c->rest.error.code != OK)
         call_done(c, c->rest.error);
@@ -389,12 +406,8 @@ void http_call_read_pause(http_call *c, bool paused)
     if (c->state == CALL_DONE || c->paused == paused)
         return;
     c->paused = paused;
-    if (c->link->connected && !c->ended) {
-        if (paused)
-            conn_pause(c->link->c);
-        else
-            conn_resume(c->link->c);
-    }
-    if (!paused)
-        call_schedule(c);
+    if (paused)
+        reading_update(c);
+    else
+        call_schedule(c); // what waits is delivered first, then reading goes on
 }

@@ -271,6 +271,7 @@ static http_call *call_make(http_client *client, const http_client_request *r)
     c->data = r->data;
     c->streamed = r->streamed;
     c->upload_over = !r->streamed;
+    c->reading = true;
     c->is_head = str_is(r->method, STR("HEAD"));
     c->repeatable = repeatable(r);
     uint64_t wait = r->deadline_ms != 0 ? r->deadline_ms : CLIENT_CALL_MS, now = loop_now_ms(client->loop);

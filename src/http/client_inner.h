@@ -15,6 +15,7 @@ enum {
     CLIENT_HEADERS_MAX = 200,
     CLIENT_INTERIM_MAX = 16,            // 1xx answers before the real one
     CLIENT_BODY_MAX = 64 * 1000 * 1000, // default of a collected answer
+    CLIENT_REST_MAX = 64 * 1024,        // of an answer, kept while its reader is paused
     CLIENT_UPLOAD_MAX = 4 * 1024 * 1024, // of a streamed body, waiting for its connection
 };
 
@@ -58,7 +59,7 @@ struct http_call {
 
     call_state state;
     bool answered; // a byte of the answer came
-    bool paused, scheduled, excess; // excess: bytes behind the answer
+    bool paused, reading, scheduled, excess; // excess: bytes behind the answer
     bool ended; // with `end`: the peer sends nothing more
     err end;
     err failed; // to be told on the next turn

@@ -388,6 +388,8 @@ TEST(client_refuses_answers_that_break_the_rules)
                 raw_say(&r, cases[i].text);
             shutdown(r.fd, SHUT_WR);
             wait_for(&w, &w.o.done, 1);
+            if (w.o.e.code != cases[i].code)
+                printf("case %zu.%zu: %s %s\n", i, bytewise, err_name(w.o.e.code), w.o.e.what);
             CHECK(w.o.e.code == cases[i].code);
             CHECK(w.o.e.code != OK || str_is(buf_str(&w.o.body), STR("BODY")));
         }

@@ -27,7 +27,7 @@ TEST(conn_echoes_over_tcp)
     CHECK(!client.connected);
     check_echo(l, &server, &client);
     CHECK(strncmp(conn_address(server.c), "127.0.0.1:", 10) == 0);
-    CHECK(atoi(strrchr(conn_address(client.c), ':') + 1) == port);
+    CHECK(strtoul(strrchr(conn_address(client.c), ':') + 1, NULL, 10) == port);
     side_close(&client);
     UNTIL(l, server.ended);
     CHECK(server.end.code == OK);

@@ -1,4 +1,4 @@
-// Work that comes to the loop: posted from other threads, deferred to the next turn, done by
+// Work that comes to the loop from other threads, from itself and from its helpers.
 // helpers.
 #include "io/loop_inner.h"
 

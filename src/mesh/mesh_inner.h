@@ -8,7 +8,7 @@ enum {
     MESH_TICK_MS = 10, // deadlines are rounded up to it
     MESH_ASK_SLOTS = 256,
     MESH_ARENA_BYTES = 4 << 20,
-    MESH_RETRY_MS = 1000, // after a full disk
+    MESH_RETRY_MS = 250,  // after a full disk
 };
 
 // A ring of things: the head is a link as well. It is the first member of what it links.

@@ -10,9 +10,7 @@ void answer_clear(answer *a)
     a->headers = 0;
     a->body_bytes = 0;
     buf_clear(&a->head);
-    if (a->body.room > KEPT_BODY_BYTES)
-        buf_close(&a->body);
-    buf_clear(&a->body);
+    buf_reuse(&a->body);
 }
 
 void answer_close(answer *a)

@@ -17,6 +17,7 @@ static vm_call *call_take(vm *v)
     vm_call *c = v->idle;
     if (c != NULL) {
         v->idle = c->next;
+        v->idle_count--;
         return c;
     }
     c = calloc(1, sizeof *c);
@@ -31,12 +32,29 @@ static vm_call *call_take(vm *v)
     return c;
 }
 
+static void call_free(vm_call *c)
+{
+    answer_close(&c->answer);
+    output_close(&c->output);
+    buf_close(&c->scratch);
+    buf_close(&c->text);
+    free(c);
+}
+
 static void call_give(vm_call *c)
 {
     vm *v = c->v;
     v->calls_alive--;
     vm_module_drop(c->module);
     c->module = NULL;
+    if (v->idle_count == IDLE_CALLS_MAX) {
+        call_free(c);
+        return;
+    }
+    buf_reuse(&c->answer.body);
+    buf_reuse(&c->output.lines);
+    buf_reuse(&c->scratch);
+    v->idle_count++;
     c->next = v->idle;
     v->idle = c;
 }
@@ -46,11 +64,7 @@ void call_free_idle(vm *v)
     while (v->idle != NULL) {
         vm_call *c = v->idle;
         v->idle = c->next;
-        answer_close(&c->answer);
-        output_close(&c->output);
-        buf_close(&c->scratch);
-        buf_close(&c->text);
-        free(c);
+        call_free(c);
     }
 }
 

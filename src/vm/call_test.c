@@ -1,6 +1,7 @@
 // Calls from start to end: fresh memory, slices, waiting, limits, hostile guests.
 #include "vm/test_inner.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/str.h"
 
 #include <stdio.h>
@@ -448,4 +449,34 @@ TEST(call_timer_stops_when_no_guest_runs)
     CHECK(atomic_load(&v->armed));
     vm_module_drop(m);
     vm_close(v);
+}
+
+TEST(call_ends_once_whichever_allocation_fails)
+{
+    static const char wat[] =
+        GO(PONG "(drop (call $header (local.get $e) (i32.const 80) (i32.const 3) (i32.const 96)"
+                " (i32.const 3))) (call $log (i32.const 64) (i32.const 4))"
+                "(call $log (i32.const 0) (i32.const 9000)) (call $sleep (i64.const 100000))"
+                "(drop (call $flush (local.get $e))) (call $sleep (i64.const 100000))" PONG
+                "(i32.const 0)");
+    for (uint64_t after = 0;; after++) {
+        vm *v = test_vm(false);
+        vm_module *m = test_module(v, wat, "go");
+        vm_event e = test_event();
+        seen s;
+        seen_open(&s);
+        CHECK(buf_reserve(&s.body, 1000) != NULL); // the test's own are not to fail
+        fault_now = (fault_plan){.what = FAULT_MEMORY, .after = after, .times = 1};
+        test_start(m, &e, &s);
+        test_drive(&s, 1);
+        bool last = fault_now.seen <= after;
+        fault_now = (fault_plan){0};
+        CHECK(s.done == 1 && (s.kind == VM_OK || s.kind == VM_REFUSED));
+        CHECK(!last || s.kind == VM_OK);
+        seen_close(&s);
+        vm_module_drop(m);
+        vm_close(v);
+        if (last)
+            break;
+    }
 }

@@ -4,12 +4,20 @@
 
 #include <string.h>
 
+enum { RECORD_BYTES = 5 }; // before each line: stream, length
+
 static void output_end_line(output *o, int stream)
 {
     buf *partial = &o->partial[stream - 1];
-    buf_add_byte(&o->lines, (char)stream);
-    buf_add_u32(&o->lines, (uint32_t)partial->len);
-    buf_add(&o->lines, buf_str(partial));
+    uint32_t len = (uint32_t)partial->len;
+    char *to = buf_reserve(&o->lines, RECORD_BYTES + len);
+    if (to != NULL) { // a record is whole or not there
+        to[0] = (char)stream;
+        memcpy(to + 1, &len, sizeof len);
+        if (len > 0)
+            memcpy(to + RECORD_BYTES, partial->at, len);
+        buf_commit(&o->lines, RECORD_BYTES + len);
+    }
     buf_clear(partial);
 }
 
@@ -50,7 +58,7 @@ void output_flush(output *o)
 
 void output_clear(output *o)
 {
-    buf_clear(&o->lines);
+    buf_reuse(&o->lines);
     buf_clear(&o->partial[0]);
     buf_clear(&o->partial[1]);
     o->bytes = 0;
@@ -72,8 +80,8 @@ void output_deliver(vm_call *c)
     while (at < end && c->owner->on_output != NULL) {
         uint32_t len;
         memcpy(&len, at + 1, sizeof len);
-        c->owner->on_output(c, at[0], (str){at + 5, len});
-        at += 5 + len;
+        c->owner->on_output(c, at[0], (str){at + RECORD_BYTES, len});
+        at += RECORD_BYTES + len;
     }
     buf_clear(lines);
 }

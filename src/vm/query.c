@@ -80,7 +80,9 @@ void query_keys(str query, buf *out)
         size_t before = out->len;
         if (!query_decode(name, out))
             continue;
-        str key = {out->at + before, out->len - before};
+        if (out->error.code != OK)
+            return;
+        str key = {out->len > 0 ? out->at + before : NULL, out->len - before};
         if (list_has((str){out->at, before}, key))
             out->len = before;
         else

@@ -20,10 +20,11 @@ enum {
     FIBER_STACK_BYTES = 1 << 20, // the rest is for host functions
     KEEP_BYTES = 192 << 10,      // of a memory, cleared by writing zeroes instead of by the kernel
     TEXT_BYTES_MAX = 16 << 10,   // message and backtrace of a failed call
-    KEPT_BODY_BYTES = 64 << 10,  // a finished call's buffer larger than this is freed
+    KEPT_BUF_BYTES = 64 << 10,   // a finished call's buffer larger than this is freed
+    IDLE_CALLS_MAX = 64,         // finished calls kept for reuse
     LIST_ENTRIES_MAX = 1000,     // query or header names in one list
     RANDOM_BYTES_MAX = 1 << 20,  // of one host call
-    WAIT_US_MAX = 1u << 30,
+    SPIN_US = 20, // a wait this short is not worth a fiber
     FIBER_CREDIT = 64, // so many calls start on a fiber after one that had to
 };
 #define RESEED_EXPORT "_reseed" // a pre-initialised guest draws its random state anew: () -> ()
@@ -32,6 +33,7 @@ struct vm {
     wasm_engine_t *engine;
     wasmtime_linker_t *linkers[2]; // waiting functions trap "again"; waiting functions suspend
     vm_call *idle;                 // free list
+    uint32_t idle_count;
     uint32_t calls_max;
     uint32_t calls_alive;
     uint32_t modules_open;
@@ -201,6 +203,14 @@ bool answer_header(answer *a, str name, str value); // false: bad characters or 
 bool answer_has(const answer *a, str name);
 const vm_header *answer_headers(answer *a); // answer.headers of them
 uint16_t answer_status(const answer *a);
+
+// Empty for the next call; a large one does not stay.
+static inline void buf_reuse(buf *b)
+{
+    if (b->room > KEPT_BUF_BYTES)
+        buf_close(b);
+    buf_clear(b);
+}
 
 // --- output.c
 void output_write(output *o, int stream, str bytes);

@@ -1,0 +1,5 @@
+# AssemblyScript: its place is kept.
+build() {
+    echo "error: functions in AssemblyScript can not be built in this release; Go and C can" >&2
+    return 1
+}

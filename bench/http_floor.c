@@ -1,4 +1,5 @@
-// The floor of our HTTP/1.1: a server that answers PONG and does nothing else, to be held against nginx.
+// The floor of our HTTP/1.1: a server that answers PONG and does nothing else, to be held against
+// nginx.
 #include "base/str.h"
 #include "http/server.h"
 

@@ -1,4 +1,5 @@
-// What one guest call costs: vm_bench FILE.wasm CALL [CALLS [fibers]], one thread, fresh memory each.
+// What one guest call costs: vm_bench FILE.wasm CALL [CALLS [fibers]], one thread, fresh memory
+// each.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -73,7 +74,7 @@ static int bench_compile(vm *v, arena *a, const char *path)
     if (e.code == OK)
         e = vm_unpack(a, file, &wasm);
     if (e.code == OK)
-        e = vm_prepare(v, a, wasm, true, &cwasm, &problem);
+        e = vm_prepare(v, a, wasm, false, &cwasm, &problem);
     if (e.code != OK)
         bench_fail(e.what, problem);
     int fd = memfd_create("module", MFD_CLOEXEC);
@@ -100,8 +101,11 @@ int main(int count, char **words)
     err e = vm_module_open(v, path, &f, &m);
     if (e.code != OK)
         bench_fail("open module", str_of(e.what));
-    vm_event event = {.kind = VM_EVENT_HTTP, .method = STR("GET"), .host = STR("localhost"),
-                      .path = STR("/ping"), .remote = STR("127.0.0.1")};
+    vm_event event = {.kind = VM_EVENT_HTTP,
+                      .method = STR("GET"),
+                      .host = STR("localhost"),
+                      .path = STR("/ping"),
+                      .remote = STR("127.0.0.1")};
     static const vm_call_owner owner = {on_head, on_body, on_done, NULL, on_wait, on_again};
     bench b = {0};
     double best = 1e9;

@@ -1,4 +1,5 @@
-// Any split of the same bytes gives the same heads, bodies and refusals; nothing is read past its end.
+// Any split of the same bytes gives the same heads, bodies and refusals; nothing is read past its
+// end.
 #include "base/str.h"
 #include "http/chunked.h"
 #include "http/parse.h"
@@ -38,8 +39,8 @@ static void head_read(str bytes, size_t step, reading *r)
     const http_request *q = &parsed.request;
     if (r->refusal.status == 0) {
         // What every later reader counts on.
-        if (!http_is_token(q->method) || q->path.len == 0 || (q->minor_zero ? 0 : q->host.len == 0) ||
-            (parsed.chunked && parsed.has_length))
+        if (!http_is_token(q->method) || q->path.len == 0 ||
+            (q->minor_zero ? 0 : q->host.len == 0) || (parsed.chunked && parsed.has_length))
             abort();
         for (size_t i = 0; i < q->headers.count; i++)
             if (!http_is_token(q->headers.at[i].name) || !http_is_value(q->headers.at[i].value))

@@ -1,6 +1,7 @@
 // Clean paths are a fixed point without dot segments, and what we encode decodes to itself.
-#include "base/str.h"
 #include "http/url.h"
+
+#include "base/str.h"
 
 #include <stdlib.h>
 
@@ -16,7 +17,8 @@ static void path_check(arena *a, str path)
             abort();
     for (str rest = str_from(clean, 1); rest.at != NULL;) {
         str segment = str_cut(&rest, '/');
-        if (str_is(segment, STR("..")) || str_is(segment, STR(".")) || (segment.len == 0 && rest.at != NULL))
+        if (str_is(segment, STR("..")) || str_is(segment, STR(".")) ||
+            (segment.len == 0 && rest.at != NULL))
             abort();
     }
     // A path that was cleaned is decoded: as a path of its own it is clean if no '%' is left in it.

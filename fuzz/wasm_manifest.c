@@ -1,4 +1,5 @@
-// Fuzz target: any bytes as a WebAssembly module; the check ends with a problem or without, no more.
+// Fuzz target: any bytes as a WebAssembly module; the check ends with a problem or without, no
+// more.
 #include "base/str.h"
 #include "vm/vm.h"
 

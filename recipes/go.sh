@@ -2,7 +2,7 @@
 #
 # `package X` becomes `package main`, `//export f` becomes go:wasmexport, and the host functions of
 # github.com/taubyte/go-sdk come from our own declarations (go/symbols). Modules come from a cache
-# that this room can not write; what it lacks is named in $OUT/.fetch, and exit status 75 asks for it.
+# that this room can not write; $OUT/.fetch asks for what it lacks.
 
 export GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 GOTOOLCHAIN=local GO111MODULE=on GOWORK=off GOENV=off
 export GOFLAGS='-mod=mod -buildvcs=false -trimpath'
@@ -18,9 +18,9 @@ go_prepare() {
         return 1
     fi
     awk -v out="$work/src" -v from="$SRC" -f "${UTILS:=/utils}/go/rewrite.awk" "$@" >"$work/overlay.json" || return 1
-    # A former step of this build, or the fetch, may have resolved more than the sources say.
-    if [ -f "$OUT/.mod/go.mod" ]; then
-        cp "$OUT"/.mod/go.* "$work/"
+    # What a fetch resolved says more than the sources.
+    if [ -f /fetched/go.mod ]; then
+        cp /fetched/go.mod /fetched/go.sum "$work/"
         return
     fi
     if [ -f go.mod ]; then cat go.mod; else printf 'module function\n\ngo 1.24\n'; fi >"$work/go.mod"
@@ -29,17 +29,21 @@ go_prepare() {
     [ ! -f go.sum ] || cat go.sum >>"$work/go.sum"
 }
 
+# Paths as the user knows them, and no header with the package's name.
+go_said() {
+    sed -e '/^# /d' -e "s#$work/src/#$SRC/#g" -e "s#^\./#$SRC/#" -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" "$work/said" >&2
+}
+
 build() {
     go_prepare || return 1
     go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w' -buildmode=c-shared \
         -o "$OUT/main.wasm" . 2>"$work/said"
     status=$?
-    if [ $status != 0 ] && [ ! -f "$OUT/.mod/go.mod" ] && grep -q 'GOPROXY=off' "$work/said"; then
+    if [ $status != 0 ] && [ ! -f /fetched/go.mod ] && grep -q 'GOPROXY=off' "$work/said"; then
         grep 'GOPROXY=off' "$work/said" >"$OUT/.fetch"
         return 75
     fi
-    # Paths as the user knows them, and no header with the package's name.
-    sed -e '/^# /d' -e "s#^\./#$SRC/#" "$work/said" >&2
+    go_said
     return $status
 }
 
@@ -48,7 +52,7 @@ fetch() {
     go_prepare || return 1
     go list -modfile="$work/go.mod" -overlay "$work/overlay.json" -deps . >/dev/null 2>"$work/said"
     status=$?
-    sed -e "s#^\./#$SRC/#" "$work/said" >&2
+    go_said
     [ $status = 0 ] || return $status
-    mkdir -p "$OUT/.mod" && cp "$work/go.mod" "$work/go.sum" "$OUT/.mod/"
+    cp "$work/go.mod" "$work/go.sum" "$OUT/"
 }

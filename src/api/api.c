@@ -29,10 +29,10 @@
 #define BYTES(field)        {FIELD_BYTES, #field, NULL},
 #define NUMBER(field)       {FIELD_NUMBER, #field, NULL},
 #define FLAG(field)         {FIELD_FLAG, #field, NULL},
-#define LIST(record, field) {FIELD_LIST, #field, &record##_record_shape},
+#define LIST(record, field) {FIELD_LIST, #field, &shape_##record},
 #define RECORD(name, fields)                                          \
     static const message_field name##_record_fields[] = {fields};     \
-    static const message_shape name##_record_shape = {                \
+    const message_shape shape_##name = {                \
         #name, name##_record_fields, COUNT(name##_record_fields), sizeof(name##_record)};
 #define TELL(name, subject, fields)                       \
     static const message_field name##_fields[] = {fields}; \

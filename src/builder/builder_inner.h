@@ -79,6 +79,7 @@ typedef struct room {
     const char *utils;   // recipes
     const char *source;  // /src
     const char *out;     // /out
+    const char *fetched; // /fetched: what ROOM_FETCH resolved, or NULL
     const char *program; // of ROOM_COMPILE
     const contract *contract;
     str call;            // of ROOM_COMPILE
@@ -134,7 +135,7 @@ struct job {
     str source_id, name, path, call;
     uint64_t memory_bytes, wall_ms_max;
     // found while preparing
-    const char *folder, *out;
+    const char *folder, *out, *fetched_folder;
     contract contract;
     sha256 key;
     cache_entry entry;

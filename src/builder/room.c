@@ -155,7 +155,9 @@ static void add_room(line *l, const room *r)
     add_two(l, "--cap-drop", "ALL");
     if (!root) {
         add(l, "--unshare-user");
-    } else if (r->kind != ROOM_FETCH) {
+    } else if (r->kind == ROOM_FETCH) { // runs no foreign code, writes a cache that is ours
+        add_two(l, "--cap-add", "CAP_DAC_READ_SEARCH");
+    } else {
         add_two(l, "--cap-add", "CAP_SETUID");
         add_two(l, "--cap-add", "CAP_SETGID");
     }
@@ -174,6 +176,8 @@ static void add_room(line *l, const room *r)
     add_three(l, "--ro-bind", r->utils, "/utils");
     add_three(l, r->kind == ROOM_FETCH ? "--ro-bind" : "--bind", r->source, "/src");
     add_three(l, "--bind", r->out, "/out");
+    if (r->fetched != NULL)
+        add_three(l, "--ro-bind", r->fetched, "/fetched");
     add_two(l, "--chdir", "/src");
     if (r->tools->go_problem == NULL)
         add_go(l, r);
@@ -234,10 +238,13 @@ err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings
     add_work(words, r);
     if (words->failed)
         return fail(ERR_MEMORY, 0, "open the build room");
-    const int passed[] = {r->filter, r->wasm, r->module};
-    // The filter is read from its position, which all who were handed it share.
-    if (lseek(r->filter, 0, SEEK_SET) != 0)
-        return fail_errno(errno, "rewind the seccomp filter");
+    // The filter is read from the descriptor's position, so each room needs one of its own.
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", r->filter);
+    OWNED(fd_drop) int filter = open(path, O_RDONLY | O_CLOEXEC);
+    if (filter < 0)
+        return fail_errno(errno, "open the seccomp filter");
+    const int passed[] = {filter, r->wasm, r->module};
     proc_settings settings = *events;
     settings.argv = words->words;
     settings.pass_fds = passed;

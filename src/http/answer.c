@@ -1,10 +1,9 @@
 // What goes out on a server's connection: whole answers in one write, and answers piece by piece.
-#include "http/server_inner.h"
-
 #include "base/fault.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "http/server_inner.h"
 
 #include <string.h>
 
@@ -83,13 +82,11 @@ static size_t headers_size(const http_headers *headers)
     return size;
 }
 
-// Writes the head of an answer into the server's scratch buffer, with room for `more` bytes behind it.
-// `length` UINT64_MAX: none is announced. NULL when there is no memory or the head is past its limit.
-static char *head_make(http_exchange *x,
-                       unsigned status,
-                       const http_headers *headers,
-                       uint64_t length,
-                       size_t more)
+// Writes the head of an answer into the server's scratch buffer, with room for `more` bytes behind
+// it. `length` UINT64_MAX: none is announced. NULL when there is no memory or the head is past its
+// limit.
+static char *head_make(
+    http_exchange *x, unsigned status, const http_headers *headers, uint64_t length, size_t more)
 {
     http_server *s = x->server;
     const http_request *r = &x->parsed.request;
@@ -201,7 +198,8 @@ void http_answer_err(http_exchange *x, err e)
     json_put_text(&w, "request", http_request_id(x));
     json_close_object(&w);
     json_close_object(&w);
-    http_header h[] = {{STR("Content-Type"), STR("application/json")}, {STR("Retry-After"), STR("1")}};
+    http_header h[] = {{STR("Content-Type"), STR("application/json")},
+                       {STR("Retry-After"), STR("1")}};
     http_headers headers = {h, e.code == ERR_BUSY ? 2 : 1};
     http_answer(x, http_status_of(e.code), &headers, buf_str(&text));
     buf_close(&text);

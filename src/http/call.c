@@ -1,8 +1,7 @@
 // One call of the client: writes the request, reads the answer, and ends exactly once.
-#include "http/client_inner.h"
-
 #include "base/fault.h"
 #include "base/str.h"
+#include "http/client_inner.h"
 
 #include <stdlib.h>
 
@@ -12,7 +11,8 @@ void call_release(http_call *c)
         call_free(c);
 }
 
-// Gives the link back or closes it, and leaves the client's list: nothing of the client is used afterwards.
+// Gives the link back or closes it, and leaves the client's list: nothing of the client is used
+// afterwards.
 static void call_leave(http_call *c, bool clean)
 {
     http_client *client = c->client;
@@ -47,7 +47,8 @@ void call_done(http_call *c, err e)
     call_leave(c, e.code == OK);
     if (c->on_done != NULL)
         c->on_done(c->data, c, e, has_head ? &c->answer : NULL,
-                   e.code == OK ? (str){c->body.len > 0 ? c->body.at : "", c->body.len} : (str){"", 0});
+                   e.code == OK ? (str){c->body.len > 0 ? c->body.at : "", c->body.len}
+                                : (str){"", 0});
     call_release(c);
 }
 

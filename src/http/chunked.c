@@ -1,4 +1,5 @@
-// The chunked decoder: one state per place in the grammar, no bare LF, no blanks, every length bounded.
+// The chunked decoder: one state per place in the grammar, no bare LF, no blanks, every length
+// bounded.
 #include "http/chunked.h"
 
 #include "http/parse.h"

@@ -1,12 +1,11 @@
 // The client: its pools of keep-alive links, and the start and end of calls.
 //
-// The happy path is: 1. a call takes an idle link or connects, 2. call.c writes the request and reads the
-// answer, 3. the link goes back to its pool.
-// What can fail: connecting, a link that the server closed while it was idle (one more try), deadlines.
-#include "http/client_inner.h"
-
+// The happy path is: 1. a call takes an idle link or connects, 2. call.c writes the request and
+// reads the answer, 3. the link goes back to its pool. What can fail: connecting, a link that the
+// server closed while it was idle (one more try), deadlines.
 #include "base/fault.h"
 #include "base/str.h"
+#include "http/client_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,10 +110,10 @@ err link_open(http_call *c)
         return fail(ERR_MEMORY, 0, "open connection");
     k->pool = p;
     conn_settings settings = {.events = &link_events, .tls = p->tls};
-    err e = p->address[0] == '/'
-                ? conn_connect_unix(&k->c, p->client->loop, p->address, &settings, link_on_connect, k)
-                : conn_connect(&k->c, p->client->loop, p->address, p->port, p->server_name, &settings,
-                               link_on_connect, k);
+    err e = p->address[0] == '/' ? conn_connect_unix(&k->c, p->client->loop, p->address, &settings,
+                                                     link_on_connect, k)
+                                 : conn_connect(&k->c, p->client->loop, p->address, p->port,
+                                                p->server_name, &settings, link_on_connect, k);
     if (e.code != OK) {
         free(k);
         return e;
@@ -186,7 +185,8 @@ static void client_on_tick(void *data)
 {
     http_client *c = data;
     uint64_t now = loop_now_ms(c->loop);
-    // on_done may end any call, send new ones or close the client: one at a time, marked, on later turns.
+    // on_done may end any call, send new ones or close the client: one at a time, marked, on later
+    // turns.
     for (http_call *k = c->calls; k != NULL; k = k->next) {
         if (k->failed.code == OK && now >= k->deadline_ms)
             k->failed = fail(ERR_TIMEOUT, 0, "deadline of the request");
@@ -274,7 +274,8 @@ static http_call *call_make(http_client *client, const http_client_request *r)
     c->reading = true;
     c->is_head = str_is(r->method, STR("HEAD"));
     c->repeatable = repeatable(r);
-    uint64_t wait = r->deadline_ms != 0 ? r->deadline_ms : CLIENT_CALL_MS, now = loop_now_ms(client->loop);
+    uint64_t wait = r->deadline_ms != 0 ? r->deadline_ms : CLIENT_CALL_MS,
+             now = loop_now_ms(client->loop);
     c->deadline_ms = wait < UINT64_MAX - now ? now + wait : UINT64_MAX;
     buf_open(&c->out, CLIENT_UPLOAD_MAX + r->body.len + CLIENT_HEAD_MAX);
     buf_open(&c->head, CLIENT_HEAD_MAX);

@@ -21,22 +21,26 @@ typedef struct http_client_request {
     bool streamed;           // chunked request body
     uint64_t deadline_ms;    // from now (0 = 30 s)
     uint64_t body_bytes_max; // of the collected answer (0 = 64 MB)
-    // Collected: on_done(data, e, head, body) once. Streamed answers: on_head/on_piece before on_done (body empty).
-    void (*on_head)(void *data, http_call *c, const http_answer_head *head);  // may be NULL
-    void (*on_piece)(void *data, http_call *c, str piece);                    // NULL: collect
+    // Collected: on_done(data, e, head, body) once. Streamed answers: on_head/on_piece before
+    // on_done (body empty).
+    void (*on_head)(void *data, http_call *c, const http_answer_head *head); // may be NULL
+    void (*on_piece)(void *data, http_call *c, str piece);                   // NULL: collect
     void (*on_done)(void *data, http_call *c, err e, const http_answer_head *head, str body);
-    void (*on_drain)(void *data, http_call *c); // of a streamed body, after http_call_send_full(); may be NULL
+    void (*on_drain)(void *data,
+                     http_call *c); // of a streamed body, after http_call_send_full(); may be NULL
     void *data;
 } http_client_request;
 err http_client_open(http_client **out, loop *l, size_t idle_per_address_max) MUST_USE;
 void http_client_close(http_client *c); // fails what is under way with ERR_CLOSED
-// Everything is copied but `tls`. ERR_SYNTAX: a method, target, host or header that can not be written.
-// An idempotent request without a body on a reused connection that broke before any answer byte is tried once more.
-// on_done's errors: ERR_TIMEOUT, ERR_CLOSED (broke before the end), ERR_LIMIT (head or body too large),
-// ERR_SYNTAX (not an HTTP/1.1 answer), ERR_UNSUPPORTED (101, transfer coding), or what connecting gave.
+// Everything is copied but `tls`. ERR_SYNTAX: a method, target, host or header that can not be
+// written. An idempotent request without a body on a reused connection that broke before any answer
+// byte is tried once more. on_done's errors: ERR_TIMEOUT, ERR_CLOSED (broke before the end),
+// ERR_LIMIT (head or body too large), ERR_SYNTAX (not an HTTP/1.1 answer), ERR_UNSUPPORTED (101,
+// transfer coding), or what connecting gave.
 err http_client_send(http_client *c, const http_client_request *request, http_call **out) MUST_USE;
-err http_call_send(http_call *c, str piece) MUST_USE; // ERR_LIMIT: queue full, nothing was taken; ERR_CLOSED: on_done comes
-bool http_call_send_full(const http_call *c);         // stop producing until on_drain
+err http_call_send(http_call *c, str piece)
+    MUST_USE; // ERR_LIMIT: queue full, nothing was taken; ERR_CLOSED: on_done comes
+bool http_call_send_full(const http_call *c); // stop producing until on_drain
 void http_call_send_end(http_call *c);
 void http_call_read_pause(http_call *c, bool paused);
 void http_call_cancel(http_call *c); // no callback follows

@@ -6,16 +6,16 @@
 
 enum {
     CLIENT_POOL_BUCKETS = 64,
-    CLIENT_LINKS_MAX = 8192,            // open connections of one client
-    CLIENT_CALL_MS = 30 * 1000,         // default deadline
-    CLIENT_IDLE_MS = 30 * 1000,         // an unused link is closed after that
-    CLIENT_TICK_MS = 50,                // while calls are under way
-    CLIENT_IDLE_TICK_MS = 5000,         // while only idle links are left
-    CLIENT_HEAD_MAX = 64 * 1024,        // of an answer, and of all its interim answers
+    CLIENT_LINKS_MAX = 8192,     // open connections of one client
+    CLIENT_CALL_MS = 30 * 1000,  // default deadline
+    CLIENT_IDLE_MS = 30 * 1000,  // an unused link is closed after that
+    CLIENT_TICK_MS = 50,         // while calls are under way
+    CLIENT_IDLE_TICK_MS = 5000,  // while only idle links are left
+    CLIENT_HEAD_MAX = 64 * 1024, // of an answer, and of all its interim answers
     CLIENT_HEADERS_MAX = 200,
-    CLIENT_INTERIM_MAX = 16,            // 1xx answers before the real one
-    CLIENT_BODY_MAX = 64 * 1000 * 1000, // default of a collected answer
-    CLIENT_REST_MAX = 64 * 1024,        // of an answer, kept while its reader is paused
+    CLIENT_INTERIM_MAX = 16,             // 1xx answers before the real one
+    CLIENT_BODY_MAX = 64 * 1000 * 1000,  // default of a collected answer
+    CLIENT_REST_MAX = 64 * 1024,         // of an answer, kept while its reader is paused
     CLIENT_UPLOAD_MAX = 4 * 1024 * 1024, // of a streamed body, waiting for its connection
 };
 
@@ -26,7 +26,7 @@ typedef struct client_pool {
     char *address, *server_name; // server_name may be NULL
     uint16_t port;
     tls_context *tls;
-    client_link *idle; // last used first
+    client_link *idle;        // last used first
     size_t idle_count, links; // links: and calls, all who still know it
 } client_pool;
 
@@ -58,9 +58,9 @@ struct http_call {
     bool streamed, upload_over, repeatable, is_head;
 
     call_state state;
-    bool answered; // a byte of the answer came
+    bool answered;                           // a byte of the answer came
     bool paused, reading, scheduled, excess; // excess: bytes behind the answer
-    bool ended; // with `end`: the peer sends nothing more
+    bool ended;                              // with `end`: the peer sends nothing more
     err end;
     err failed; // to be told on the next turn
     unsigned interim;
@@ -88,18 +88,19 @@ struct http_client {
 
 // call.c
 extern const conn_events link_events;
-void call_done(http_call *c, err e);     // tells on_done and frees; the link is kept if it can be used again
-void call_schedule(http_call *c);        // looks at it on the next turn
-void call_started(http_call *c);         // its link can be used: writes the request, calls nobody
-void call_connected(http_call *c);       // its link was made: as above, and on_drain
-void call_broke(http_call *c, err e);    // the link is gone: another try or the end
+void call_done(http_call *c,
+               err e); // tells on_done and frees; the link is kept if it can be used again
+void call_schedule(http_call *c);     // looks at it on the next turn
+void call_started(http_call *c);      // its link can be used: writes the request, calls nobody
+void call_connected(http_call *c);    // its link was made: as above, and on_drain
+void call_broke(http_call *c, err e); // the link is gone: another try or the end
 void call_release(http_call *c);
 err request_write(buf *out, const http_client_request *r) MUST_USE; // request.c: head and body
 
 // client.c
-err link_open(http_call *c) MUST_USE;    // a fresh connection for the call
-void link_close(client_link *k);         // whatever it does
-void link_idle(client_link *k);          // its call is over and it can be used again
+err link_open(http_call *c) MUST_USE; // a fresh connection for the call
+void link_close(client_link *k);      // whatever it does
+void link_idle(client_link *k);       // its call is over and it can be used again
 void client_tick_update(http_client *c);
 void call_free(http_call *c);
 void pool_release(client_pool *p);

@@ -1,10 +1,9 @@
 // The client against our server, and against raw sockets that answer wrongly on purpose.
-#include "http/client.h"
-
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "http/client.h"
 #include "http/fixture_inner.h"
 
 #include <stdio.h>
@@ -246,7 +245,8 @@ TEST(client_ends_calls_at_their_deadline)
     uint64_t start = clock_now_ms();
     CHECK(http_client_send(w.client, &w.request, &w.o.call).code == OK);
     wait_for(&w, &w.o.done, 1);
-    CHECK(w.o.e.code == ERR_TIMEOUT && clock_now_ms() - start >= 100 && clock_now_ms() - start < 1000);
+    CHECK(w.o.e.code == ERR_TIMEOUT && clock_now_ms() - start >= 100 &&
+          clock_now_ms() - start < 1000);
     world_close(&w);
 }
 
@@ -363,7 +363,8 @@ TEST(client_refuses_answers_that_break_the_rules)
         {ERR_SYNTAX, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\nBODY\r\n0\r\n\r\n"},
         {ERR_SYNTAX, "HTTP/1.1 200 OK\nContent-Length: 4\n\nBODY"},
         {ERR_SYNTAX, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nBODY"},
-        {ERR_SYNTAX, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nBODY"},
+        {ERR_SYNTAX,
+         "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\nBODY"},
         {ERR_SYNTAX, "SSH-2.0-OpenSSH_9.2 and so on\r\n\r\n"},
         {ERR_SYNTAX, "\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nBODY"},
         {ERR_UNSUPPORTED, "HTTP/1.1 101 Switching\r\n\r\n"},
@@ -414,7 +415,8 @@ TEST(client_bounds_heads_and_bodies_of_answers)
     raw_accept(&r, &w);
     raw_say(&r, "HTTP/1.1 200 OK\r\n");
     for (size_t i = 0; i < 2000 && w.o.done == 1; i++) {
-        (void)!send(r.fd, "X-Long-Header: with some text in it, again and again\r\n", 54, MSG_NOSIGNAL);
+        (void)!send(r.fd, "X-Long-Header: with some text in it, again and again\r\n", 54,
+                    MSG_NOSIGNAL);
         loop_turn(w.f.l, 0);
     }
     wait_for(&w, &w.o.done, 2);
@@ -488,7 +490,8 @@ TEST(client_does_not_reuse_a_connection_that_said_too_much)
     CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
     raw_accept(&r, &w);
     raw_read(&r, &w);
-    raw_say(&r, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL");
+    raw_say(&r, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
+                "4\r\n\r\nEVIL");
     wait_for(&w, &w.o.done, 1);
     w.o.done = 0;
     CHECK(http_client_send(w.client, &w.request, NULL).code == OK);

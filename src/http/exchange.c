@@ -1,13 +1,13 @@
-// One connection of the server: reads heads, calls the handler, feeds bodies, one request at a time.
+// One connection of the server: reads heads, calls the handler, feeds bodies, one request at a
+// time.
 //
-// The happy path is: 1. bytes arrive and are pumped in place, 2. a whole head is parsed and the handler
-// called, 3. the body flows to whom asked for it, 4. the answer ends and the next request's turn comes.
-// What can fail: a) bad input (our answer, then the end), b) the peer goes or is too slow (the handler's
-// on_broken is called), c) memory (the connection ends).
-#include "http/server_inner.h"
-
+// The happy path is: 1. bytes arrive and are pumped in place, 2. a whole head is parsed and the
+// handler called, 3. the body flows to whom asked for it, 4. the answer ends and the next request's
+// turn comes. What can fail: a) bad input (our answer, then the end), b) the peer goes or is too
+// slow (the handler's on_broken is called), c) memory (the connection ends).
 #include "base/clock.h"
 #include "base/str.h"
+#include "http/server_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -63,8 +63,8 @@ void exchange_report(http_exchange *x, unsigned status)
         s->on_finished(s->data, x, status, x->answer_bytes, clock_now_us() - x->started_us);
 }
 
-// The handler's part ends without its answer. Whoever waits for a body is told by on_broken alone; who does
-// not has the exchange until it answers into the void.
+// The handler's part ends without its answer. Whoever waits for a body is told by on_broken alone;
+// who does not has the exchange until it answers into the void.
 static void exchange_tell_broken(http_exchange *x)
 {
     if (x->disowned)
@@ -116,7 +116,8 @@ void exchange_bury(http_exchange *x)
 
 void exchange_flush(http_exchange *x)
 {
-    // The connection itself flushes for a few seconds only: longer queues stay under our own limits.
+    // The connection itself flushes for a few seconds only: longer queues stay under our own
+    // limits.
     if (conn_write_queued(x->c) <= EXCHANGE_FLUSH_BYTES) {
         exchange_leave(x);
         return;
@@ -299,10 +300,10 @@ static void exchange_on_end(void *owner, conn *c, err e)
         return;
     x->ended = true;
     x->holds++;
-    // A peer that closes its side may still read our answer. But most have gone, and a handler that asked
-    // to be told wants to stop working for them.
-    if (e.code != OK || x->phase == PHASE_SKIP ||
-        (x->phase == PHASE_BUSY && x->broken != NULL) || (x->phase == PHASE_HEAD && x->head_len > 0))
+    // A peer that closes its side may still read our answer. But most have gone, and a handler that
+    // asked to be told wants to stop working for them.
+    if (e.code != OK || x->phase == PHASE_SKIP || (x->phase == PHASE_BUSY && x->broken != NULL) ||
+        (x->phase == PHASE_HEAD && x->head_len > 0))
         exchange_break(x, e.code != OK);
     else if (x->phase != PHASE_FLUSH)
         exchange_pump_rest(x);

@@ -1,4 +1,5 @@
-// For tests: a loop with a server whose paths show what a handler can do, and raw sockets to talk to it.
+// For tests: a loop with a server whose paths show what a handler can do, and raw sockets to talk
+// to it.
 #pragma once
 #include "base/base.h"
 #include "base/buf.h"
@@ -15,19 +16,21 @@ typedef struct fixture {
     conn *taken;
 } fixture;
 
-// Routes: /pong, /echo (collect), /stream (stream and send back), /late (answers a turn later), /wait (kept),
-// /big?N (N bytes at once), /flood?N (N bytes with back-pressure), /chunks, /length, /short, /ignore, /204,
-// /304, /bad-headers, /err, /limit (collect at most 10 bytes), /take, /slow-read (pauses), /host.
+// Routes: /pong, /echo (collect), /stream (stream and send back), /late (answers a turn later),
+// /wait (kept), /big?N (N bytes at once), /flood?N (N bytes with back-pressure), /chunks, /length,
+// /short, /ignore, /204, /304, /bad-headers, /err, /limit (collect at most 10 bytes), /take,
+// /slow-read (pauses), /host.
 err fixture_open(fixture *f, http_limits limits) MUST_USE;
 void fixture_close(fixture *f);
 
 int fixture_connect(fixture *f);
 void fixture_write(fixture *f, int fd, str bytes); // all of them, turning the loop meanwhile
-// Turns the loop and reads until `out` holds `until` (after `from`), the peer closes, or 3 s have passed.
+// Turns the loop and reads until `out` holds `until` (after `from`), the peer closes, or 3 s have
+// passed.
 bool fixture_read(fixture *f, int fd, buf *out, const char *until);
 bool fixture_read_end(fixture *f, int fd, buf *out); // until the peer closes
 bool fixture_read_len(fixture *f, int fd, buf *out, size_t len);
-void fixture_turn(fixture *f, uint64_t ms);           // turns for about that long
+void fixture_turn(fixture *f, uint64_t ms); // turns for about that long
 // One request on a connection of its own, until the peer closes.
 void fixture_ask(fixture *f, const char *request, buf *out);
 size_t text_count(str text, const char *part);

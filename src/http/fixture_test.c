@@ -1,9 +1,8 @@
 // The server and the raw client that the tests of this folder share.
-#include "http/fixture_inner.h"
-
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "http/fixture_inner.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -126,8 +125,8 @@ static void fixture_stream(fixture *f, http_exchange *x, str path)
     if (str_number(http_request_of(x)->query, &count).code != OK)
         count = 0;
     if (str_is(path, STR("/stream"))) {
-        http_start(x, 200, NULL, UINT64_MAX);
         http_stream(x, UINT64_MAX, on_stream);
+        http_start(x, 200, NULL, UINT64_MAX);
     } else if (str_is(path, STR("/slow-read"))) {
         http_stream(x, UINT64_MAX, on_slow);
     } else if (str_is(path, STR("/late"))) {
@@ -185,7 +184,8 @@ static void fixture_handle(void *data, http_exchange *x)
         fixture_stream(f, x, path);
 }
 
-static void fixture_finished(void *data, http_exchange *x, unsigned status, uint64_t bytes, uint64_t us)
+static void
+fixture_finished(void *data, http_exchange *x, unsigned status, uint64_t bytes, uint64_t us)
 {
     fixture *f = data;
     (void)x;
@@ -227,9 +227,8 @@ void fixture_close(fixture *f)
 
 int fixture_connect(fixture *f)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(f->port),
-                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0);
     CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);

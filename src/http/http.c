@@ -73,9 +73,18 @@ const char *http_reason(unsigned status)
 unsigned http_status_of(err_code code)
 {
     static const unsigned short statuses[] = {
-        [OK] = 200,           [ERR_MEMORY] = 500,  [ERR_LIMIT] = 413,   [ERR_SYNTAX] = 400,
-        [ERR_ABSENT] = 404,   [ERR_DENIED] = 403,  [ERR_SYSTEM] = 500,  [ERR_CONFLICT] = 409,
-        [ERR_TIMEOUT] = 504,  [ERR_BUSY] = 503,    [ERR_FULL] = 507,    [ERR_CLOSED] = 500,
+        [OK] = 200,
+        [ERR_MEMORY] = 500,
+        [ERR_LIMIT] = 413,
+        [ERR_SYNTAX] = 400,
+        [ERR_ABSENT] = 404,
+        [ERR_DENIED] = 403,
+        [ERR_SYSTEM] = 500,
+        [ERR_CONFLICT] = 409,
+        [ERR_TIMEOUT] = 504,
+        [ERR_BUSY] = 503,
+        [ERR_FULL] = 507,
+        [ERR_CLOSED] = 500,
         [ERR_UNSUPPORTED] = 501,
     };
     return (size_t)code < COUNT(statuses) ? statuses[code] : 500;

@@ -1,9 +1,8 @@
 // What comes in on a server's connection: heads are collected and parsed, bodies cut and delivered.
-#include "http/server_inner.h"
-
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
+#include "http/server_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,8 +70,8 @@ static void request_begin(http_exchange *x)
     x->body_seen = 0;
     if (x->parsed.chunked)
         x->chunked = (http_chunked){.state = 0};
-    x->last = !x->parsed.keep_alive || s->draining ||
-              ++x->requests >= s->limits.requests_per_connection;
+    x->last =
+        !x->parsed.keep_alive || s->draining || ++x->requests >= s->limits.requests_per_connection;
     s->settings.handler(s->settings.data, x);
 }
 
@@ -124,8 +123,8 @@ static bool head_step(http_exchange *x, str *in)
         head_refuse(x, 400, "not HTTP");
         return false;
     }
-    // A head that is whole is scanned where it lies, and only its own bytes are copied: the handler may
-    // keep slices of it for as long as the exchange lives.
+    // A head that is whole is scanned where it lies, and only its own bytes are copied: the handler
+    // may keep slices of it for as long as the exchange lives.
     http_scan_result found;
     if (first) {
         found = http_scan_head(&x->scan, *in, &length);
@@ -270,7 +269,8 @@ static void body_want(http_exchange *x, read_mode mode, uint64_t bytes_max)
     x->body_max = bytes_max != 0 ? bytes_max : x->server->limits.body_bytes;
     buf_open(&x->body, x->body_max < SIZE_MAX ? (size_t)x->body_max : SIZE_MAX);
     x->refused = !x->parsed.chunked && x->body_left > x->body_max; // before a byte of it is read
-    if (!x->refused && x->parsed.expects_continue && !x->continued) {
+    // Behind the head of an answer an interim one would be part of the answer's body.
+    if (!x->refused && x->parsed.expects_continue && !x->continued && x->answer == ANSWER_NONE) {
         str line = STR("HTTP/1.1 100 Continue\r\n\r\n");
         x->continued = true;
         if (conn_write(x->c, &line, 1).code != OK)

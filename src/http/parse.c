@@ -13,11 +13,12 @@ enum { BYTE_TOKEN = 1, BYTE_TARGET = 2, BYTE_HOST = 4 };
 // RFC 9110 5.6.2 token; visible ASCII without "#<> for targets (browsers send | ^ { } as they are);
 // host names of letters, digits, '-', '.', '_'.
 static const unsigned char byte_kinds[256] = {
-    ['!'] = 3, ['$'] = 3, ['%'] = 3, ['&'] = 3, ['\''] = 3, ['*'] = 3, ['+'] = 3, ['^'] = 3,
-    ['`'] = 3, ['|'] = 3, ['~'] = 3, ['#'] = 1, ['-'] = 7, ['.'] = 7, ['_'] = 7,
-    ['0' ... '9'] = 7, ['A' ... 'Z'] = 7, ['a' ... 'z'] = 7,
-    ['('] = 2, [')'] = 2, [','] = 2, ['/'] = 2, [':'] = 2, [';'] = 2, ['='] = 2, ['?'] = 2,
-    ['@'] = 2, ['['] = 2, ['\\'] = 2, [']'] = 2, ['{'] = 2, ['}'] = 2,
+    ['!'] = 3, ['$'] = 3, ['%'] = 3, ['&'] = 3,         ['\''] = 3,        ['*'] = 3,
+    ['+'] = 3, ['^'] = 3, ['`'] = 3, ['|'] = 3,         ['~'] = 3,         ['#'] = 1,
+    ['-'] = 7, ['.'] = 7, ['_'] = 7, ['0' ... '9'] = 7, ['A' ... 'Z'] = 7, ['a' ... 'z'] = 7,
+    ['('] = 2, [')'] = 2, [','] = 2, ['/'] = 2,         [':'] = 2,         [';'] = 2,
+    ['='] = 2, ['?'] = 2, ['@'] = 2, ['['] = 2,         ['\\'] = 2,        [']'] = 2,
+    ['{'] = 2, ['}'] = 2,
 };
 
 static bool byte_is(char c, unsigned kind)
@@ -154,8 +155,8 @@ static void field_note(struct fields *f, const http_header *h)
 }
 
 // Reads the header lines of [p, end), where `end` is behind the empty line.
-static http_refusal fields_read(const char *p, const char *end, const http_head_room *room,
-                                http_headers *out, struct fields *f)
+static http_refusal fields_read(
+    const char *p, const char *end, const http_head_room *room, http_headers *out, struct fields *f)
 {
     size_t count = 0;
     while (end - p > 2) {
@@ -240,8 +241,8 @@ static http_refusal host_read(str text, http_head *out)
     }
     if (port.len > 0) {
         uint64_t number = 0;
-        if (port.at[0] != ':' || (port.len > 1 && str_number(str_from(port, 1), &number).code != OK) ||
-            number > 65535)
+        if (port.at[0] != ':' ||
+            (port.len > 1 && str_number(str_from(port, 1), &number).code != OK) || number > 65535)
             return refuse(400, "bad port");
     }
     if (name.len > 1 && name.at[name.len - 1] == '.')
@@ -330,11 +331,11 @@ static http_refusal request_line_read(const char **p, size_t target_bytes_max, h
     return version_read((str){version, (size_t)(at - version)}, out);
 }
 
-#define PASS(call)                        \
-    do {                                  \
+#define PASS(call)                         \
+    do {                                   \
         http_refusal pass_result = (call); \
-        if (pass_result.status != 0)      \
-            return pass_result;           \
+        if (pass_result.status != 0)       \
+            return pass_result;            \
     } while (0)
 
 // Fields one by one: clearing host_text on each request would cost more than parsing it.

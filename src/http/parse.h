@@ -12,7 +12,8 @@ typedef struct http_scan {
     size_t start;      // 2 when one empty line stood before the head (RFC 9112 2.2), else 0
 } http_scan;
 typedef enum { HTTP_SCAN_MORE, HTTP_SCAN_WHOLE, HTTP_SCAN_BAD } http_scan_result;
-// `bytes` is everything from the head's first byte on. WHOLE: the head is bytes[scan->start, *length).
+// `bytes` is everything from the head's first byte on. WHOLE: the head is bytes[scan->start,
+// *length).
 http_scan_result http_scan_head(http_scan *scan, str bytes, size_t *length);
 
 // Why a head is refused; status 0 means that it is fine. `what` is static text for the peer.
@@ -36,8 +37,8 @@ typedef struct http_head_room {
     size_t header_count_max; // 431
     size_t target_bytes_max; // 414
 } http_head_room;
-// `head` runs from the first byte of the start line to the end of the empty line. All slices of `out`
-// point into `head`, into `room` or into `out` itself, which therefore must not be moved.
+// `head` runs from the first byte of the start line to the end of the empty line. All slices of
+// `out` point into `head`, into `room` or into `out` itself, which therefore must not be moved.
 http_refusal http_parse_request(str head, const http_head_room *room, http_head *out);
 // An answer's head. Framing that depends on the request (HEAD) is the caller's.
 http_refusal http_parse_answer(str head, const http_head_room *room, http_head *out);

@@ -1,9 +1,8 @@
 // What the parser of heads accepts, and the smuggling cases that it refuses.
-#include "http/parse.h"
-
 #include "base/str.h"
 #include "base/test.h"
 #include "http/chunked.h"
+#include "http/parse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +34,8 @@ TEST(http_parse_reads_a_browsers_request)
     http_header room[100];
     http_refusal r = parse("GET /a/b?x=1&y=%20 HTTP/1.1\r\nHost: Example.COM.:8080\r\n"
                            "Accept:  text/html, */*;q=0.8 \t\r\nX-Empty:\r\nX-Tab: a\tb\r\n"
-                           "Cookie: a=b; c=d\r\n\r\n", &h, room);
+                           "Cookie: a=b; c=d\r\n\r\n",
+                           &h, room);
     CHECK(r.status == 0);
     CHECK(str_is(h.request.method, STR("GET")) && str_is(h.request.path, STR("/a/b")));
     CHECK(str_is(h.request.query, STR("x=1&y=%20")));
@@ -54,7 +54,8 @@ TEST(http_parse_knows_the_target_forms)
     http_header room[100];
     CHECK(parse("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", &h, room).status == 0);
     CHECK(str_is(h.request.path, STR("*")));
-    CHECK(parse("GET http://Other.example:81/p?q HTTP/1.1\r\nHost: a\r\n\r\n", &h, room).status == 0);
+    CHECK(parse("GET http://Other.example:81/p?q HTTP/1.1\r\nHost: a\r\n\r\n", &h, room).status ==
+          0);
     CHECK(str_is(h.request.host, STR("other.example")) && str_is(h.request.path, STR("/p")));
     CHECK(str_is(h.request.query, STR("q")));
     CHECK(parse("GET http://a?q HTTP/1.1\r\nHost: a\r\n\r\n", &h, room).status == 0);
@@ -73,9 +74,13 @@ TEST(http_parse_reads_framing_and_expectations)
     http_head h;
     http_header room[100];
     CHECK(parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n"
-                "Connection: foo, close\r\n\r\n", &h, room).status == 0);
-    CHECK(h.request.has_body && h.request.content_length == 12 && h.expects_continue && !h.keep_alive);
-    CHECK(parse("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", &h, room).status == 0);
+                "Connection: foo, close\r\n\r\n",
+                &h, room)
+              .status == 0);
+    CHECK(h.request.has_body && h.request.content_length == 12 && h.expects_continue &&
+          !h.keep_alive);
+    CHECK(parse("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", &h, room)
+              .status == 0);
     CHECK(h.chunked && h.request.has_body && h.request.content_length == UINT64_MAX);
     CHECK(parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", &h, room).status == 0);
     CHECK(!h.request.has_body);
@@ -87,8 +92,10 @@ TEST(http_parse_refuses_what_could_be_smuggled)
         unsigned status;
         const char *text;
     } cases[] = {
-        {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"},
-        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"},
+        {400,
+         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"},
+        {400,
+         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n"},
         {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\n"},
         {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n"},
         {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\n"},
@@ -112,11 +119,14 @@ TEST(http_parse_refuses_what_could_be_smuggled)
         {501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n"},
         {501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n"},
         {501, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked,\r\n\r\n"},
-        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"},
-        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+              "chunked\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
+              "gzip\r\n\r\n"},
         {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n"},
         {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding\x0b: chunked\r\n\r\n"},
-        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b" "chunked\r\n\r\n"},
+        {400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
+              "chunked\r\n\r\n"},
         {400, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"},
@@ -163,8 +173,10 @@ TEST(http_parse_refuses_what_could_be_smuggled)
         {400, "GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n"},
         {400, "GET / HTTP/1.1\rHost: a\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\nHost: a\r\r\nX: y\r\n\r\n"},
-        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01" "b\r\n\r\n"},
-        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x7f" "b\r\n\r\n"},
+        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x01"
+              "b\r\n\r\n"},
+        {400, "GET / HTTP/1.1\r\nHost: a\r\nX: a\x7f"
+              "b\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\nHost: a\r\nX y: a\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\nHost: a\r\n: a\r\n\r\n"},
         {400, "GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n"},
@@ -254,7 +266,8 @@ static http_chunk_result chunks_read(str text, size_t step, buf *out, size_t *le
 
 TEST(http_chunked_reads_the_same_for_every_split)
 {
-    str text = STR("5\r\nhello\r\n00001;name=\"v\"\r\n \r\nA\r\n0123456789\r\n0\r\nX-Trailer: v\r\n\r\nNEXT");
+    str text = STR(
+        "5\r\nhello\r\n00001;name=\"v\"\r\n \r\nA\r\n0123456789\r\n0\r\nX-Trailer: v\r\n\r\nNEXT");
     buf out;
     buf_open(&out, 1000);
     for (size_t step = 1; step <= text.len; step++) {
@@ -268,10 +281,28 @@ TEST(http_chunked_reads_the_same_for_every_split)
 TEST(http_chunked_refuses_loose_grammar)
 {
     static const char *const bad[] = {
-        "\r\n", "5 \r\nhello\r\n0\r\n\r\n", " 5\r\nhello\r\n", "0x5\r\nhello\r\n", "+5\r\nhello\r\n", "5\nhello\r\n",
-        "5\r\nhello\n", "5\r\nhelloX\r\n", "5\r\nhello\r\n\r\n", "5\rhello", "5;a\x01\r\nhello\r\n",
-        "5;a\nhello", "0\r\n\n", "0\r\nX y: z\r\n\r\n", "0\r\n folded\r\n\r\n", "0\r\nX: y\n\r\n",
-        "0\r\nX\r\n\r\n", "1000000000000000\r\n", "g\r\n", "-1\r\n", "0\r\n: x\r\n\r\n", "0\r\n\r\r",
+        "\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n",
+        "0x5\r\nhello\r\n",
+        "+5\r\nhello\r\n",
+        "5\nhello\r\n",
+        "5\r\nhello\n",
+        "5\r\nhelloX\r\n",
+        "5\r\nhello\r\n\r\n",
+        "5\rhello",
+        "5;a\x01\r\nhello\r\n",
+        "5;a\nhello",
+        "0\r\n\n",
+        "0\r\nX y: z\r\n\r\n",
+        "0\r\n folded\r\n\r\n",
+        "0\r\nX: y\n\r\n",
+        "0\r\nX\r\n\r\n",
+        "1000000000000000\r\n",
+        "g\r\n",
+        "-1\r\n",
+        "0\r\n: x\r\n\r\n",
+        "0\r\n\r\r",
     };
     buf out;
     buf_open(&out, 1000);

@@ -1,12 +1,12 @@
 // The client's requests as bytes: nothing is written that a server could read as two requests.
-#include "http/client_inner.h"
-
 #include "base/str.h"
+#include "http/client_inner.h"
 
 static bool target_is_fine(str t)
 {
     for (size_t i = 0; i < t.len; i++)
-        if (t.at[i] <= 0x20 || t.at[i] == 0x7f) // char may be signed: bytes past 0x7f are refused too
+        if (t.at[i] <= 0x20 ||
+            t.at[i] == 0x7f) // char may be signed: bytes past 0x7f are refused too
             return false;
     return t.len > 0 && (t.at[0] == '/' || str_is(t, STR("*")));
 }
@@ -14,13 +14,14 @@ static bool target_is_fine(str t)
 static bool header_is_ours(str name)
 {
     return str_is_nocase(name, STR("content-length")) || str_is_nocase(name, STR("host")) ||
-           str_is_nocase(name, STR("transfer-encoding")) || str_is_nocase(name, STR("connection")) ||
-           str_is_nocase(name, STR("keep-alive"));
+           str_is_nocase(name, STR("transfer-encoding")) ||
+           str_is_nocase(name, STR("connection")) || str_is_nocase(name, STR("keep-alive"));
 }
 
 static bool method_has_body(str method)
 {
-    return str_is(method, STR("POST")) || str_is(method, STR("PUT")) || str_is(method, STR("PATCH"));
+    return str_is(method, STR("POST")) || str_is(method, STR("PUT")) ||
+           str_is(method, STR("PATCH"));
 }
 
 err request_write(buf *out, const http_client_request *r)

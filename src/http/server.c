@@ -2,11 +2,10 @@
 //
 // The happy path: a door accepts, exchange.c reads and calls the handler, answer.c writes.
 // What can fail: memory (the connection is closed at once), limits (the sweep ends connections).
-#include "http/server_inner.h"
-
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
+#include "http/server_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>

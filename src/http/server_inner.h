@@ -5,18 +5,18 @@
 #include "http/server.h"
 
 enum {
-    EXCHANGE_HEAD_INLINE = 1024,            // bytes of a head that need no allocation
-    EXCHANGE_HEADERS_INLINE = 24,           // headers that need none
-    EXCHANGE_MEMORY_MAX = 1024 * 1024,      // of the request's arena
-    EXCHANGE_REST_MAX = 64 * 1024,          // bytes kept of a pipeline before reading pauses
-    EXCHANGE_SKIP_MAX = 64 * 1024,          // of an unread body, before the connection ends instead
-    EXCHANGE_FLUSH_BYTES = 64 * 1024,       // what conn_close_after_writes() is trusted with
-    EXCHANGE_PUMP_MAX = 128,                // requests of one pipeline before others get their turn
-    SERVER_SPARE_MAX = 64,                  // unused exchanges kept
+    EXCHANGE_HEAD_INLINE = 1024,       // bytes of a head that need no allocation
+    EXCHANGE_HEADERS_INLINE = 24,      // headers that need none
+    EXCHANGE_MEMORY_MAX = 1024 * 1024, // of the request's arena
+    EXCHANGE_REST_MAX = 64 * 1024,     // bytes kept of a pipeline before reading pauses
+    EXCHANGE_SKIP_MAX = 64 * 1024,     // of an unread body, before the connection ends instead
+    EXCHANGE_FLUSH_BYTES = 64 * 1024,  // what conn_close_after_writes() is trusted with
+    EXCHANGE_PUMP_MAX = 128,           // requests of one pipeline before others get their turn
+    SERVER_SPARE_MAX = 64,             // unused exchanges kept
     SERVER_SWEEP_MS = 500,
-    SERVER_COMMON_MAX = 256,                // "Server" and "Date" lines
+    SERVER_COMMON_MAX = 256, // "Server" and "Date" lines
     ANSWER_HEAD_MAX = 256 * 1024,
-    ANSWER_JOIN_MAX = 16 * 1024,            // bodies up to this are copied behind the head
+    ANSWER_JOIN_MAX = 16 * 1024, // bodies up to this are copied behind the head
 };
 
 typedef enum {
@@ -33,7 +33,7 @@ typedef enum { ANSWER_NONE, ANSWER_STARTED, ANSWER_DONE } answer_state;
 // A connection and its one exchange; connections live longer than exchanges and are used again.
 struct http_exchange {
     http_server *server;
-    conn *c; // NULL once broken, closed or taken
+    conn *c;                        // NULL once broken, closed or taken
     http_exchange *next, *previous; // of the server's list; `next` alone on the spare list
     void *door;
     void *user;
@@ -43,14 +43,14 @@ struct http_exchange {
     str id;
 
     exchange_phase phase;
-    unsigned holds;  // stack frames and posted calls that still know it
+    unsigned holds; // stack frames and posted calls that still know it
     bool pumping, scheduled;
-    bool ended;   // the peer sends nothing more
-    bool disowned; // the handler is done with it, whatever becomes of the answer
-    bool dead;    // a write failed; the next turn breaks it
-    bool last;    // the connection ends after this answer
-    bool reading; // not paused, be it by the handler or because `rest` is full
-    const str *input; // while pumping: what is not consumed yet
+    bool ended;           // the peer sends nothing more
+    bool disowned;        // the handler is done with it, whatever becomes of the answer
+    bool dead;            // a write failed; the next turn breaks it
+    bool last;            // the connection ends after this answer
+    bool reading;         // not paused, be it by the handler or because `rest` is full
+    const str *input;     // while pumping: what is not consumed yet
     uint64_t deadline_ms; // 0: none
     uint64_t flow_since_ms, flow_left; // when the peer last took bytes, and how many it left
     size_t requests;
@@ -64,7 +64,8 @@ struct http_exchange {
     buf rest; // bytes that came early
 
     read_mode mode;
-    bool body_over, paused, continued, refused; // refused: 413 is due as soon as the handler returns
+    bool body_over, paused, continued,
+        refused; // refused: 413 is due as soon as the handler returns
     uint64_t body_left, body_seen, body_max;
     http_chunked chunked;
     buf body;
@@ -109,32 +110,36 @@ struct http_server {
 // intake.c
 // One step with what is there; false when it needs more bytes, or somebody else's turn.
 bool exchange_step(http_exchange *x, str *in, unsigned *budget);
-void head_refuse(http_exchange *x, unsigned status, const char *what); // what never became a request
+void head_refuse(http_exchange *x,
+                 unsigned status,
+                 const char *what); // what never became a request
 
 // exchange.c
 uint64_t exchange_now(const http_exchange *x);
-void exchange_next(http_exchange *x);                 // waits for the next head
-void exchange_flush(http_exchange *x);                // leaves, after a long queue is written
-void exchange_bury(http_exchange *x);                 // a zombie's handler is done with it
+void exchange_next(http_exchange *x);  // waits for the next head
+void exchange_flush(http_exchange *x); // leaves, after a long queue is written
+void exchange_bury(http_exchange *x);  // a zombie's handler is done with it
 extern const conn_events exchange_events;
-void exchange_begin(http_exchange *x);                // a fresh connection: waits for its first head
-void exchange_schedule(http_exchange *x);             // pumps on the next turn
-void exchange_answered(http_exchange *x);             // the answer is complete: next request, or the end
-void exchange_weigh_body(http_exchange *x);            // the last answer, when its body costs too much to skip
-void exchange_refuse(http_exchange *x, unsigned status, const char *what); // our own answer, then the end
-void exchange_break(http_exchange *x, bool abort);    // the connection goes; calls `broken` once
-void exchange_leave(http_exchange *x);                // as above, after what is queued was written
+void exchange_begin(http_exchange *x);      // a fresh connection: waits for its first head
+void exchange_schedule(http_exchange *x);   // pumps on the next turn
+void exchange_answered(http_exchange *x);   // the answer is complete: next request, or the end
+void exchange_weigh_body(http_exchange *x); // the last answer, when its body costs too much to skip
+void exchange_refuse(http_exchange *x,
+                     unsigned status,
+                     const char *what);            // our own answer, then the end
+void exchange_break(http_exchange *x, bool abort); // the connection goes; calls `broken` once
+void exchange_leave(http_exchange *x);             // as above, after what is queued was written
 void exchange_timeout(http_exchange *x);
 void exchange_report(http_exchange *x, unsigned status); // on_finished
-void exchange_detach(http_exchange *x);               // forgets its connection without closing it
-void exchange_release(http_exchange *x);              // a hold goes; frees what is gone
+void exchange_detach(http_exchange *x);  // forgets its connection without closing it
+void exchange_release(http_exchange *x); // a hold goes; frees what is gone
 arena *exchange_memory(http_exchange *x);
 
 // server.c
 void server_forget(http_exchange *x);  // leaves the list of connections
 void server_recycle(http_exchange *x); // frees it or keeps it for the next connection
 void server_release(http_server *s);
-str server_common(http_server *s);     // "Server: x\r\nDate: ...\r\n"
+str server_common(http_server *s); // "Server: x\r\nDate: ...\r\n"
 
 // answer.c
 void answer_whole(http_exchange *x, unsigned status, const http_headers *headers, str body);

@@ -1,9 +1,8 @@
 // What a client on a plain socket sees of the server: answers, keep-alive, pipelines, bodies, ends.
-#include "http/fixture_inner.h"
-
 #include "base/fault.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "http/fixture_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
+#define GET(path)      "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
 #define GET_LAST(path) "GET " path " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 static void open_default(fixture *f, buf *out)
@@ -33,7 +32,9 @@ TEST(server_answers_with_length_date_and_name)
     open_default(&f, &out);
     fixture_ask(&f, GET_LAST("/pong"), &out);
     CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 200 OK\r\nServer: test\r\nDate: ")));
-    CHECK(text_has(&out, " GMT\r\nContent-Length: 4\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nPONG"));
+    CHECK(text_has(
+        &out,
+        " GMT\r\nContent-Length: 4\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nPONG"));
     CHECK(f.requests == 1 && f.finished == 1 && f.last_status == 200);
     close_all(&f, &out);
 }
@@ -115,10 +116,12 @@ TEST(server_pipelines_behind_late_answers_and_bodies)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET("/late") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
-                    GET("/late") "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread"
-                    "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-                    GET_LAST("/late"), &out);
+    fixture_ask(&f,
+                GET("/late") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" GET(
+                    "/late") "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread"
+                             "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                             "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" GET_LAST("/late"),
+                &out);
     CHECK(f.requests == 6 && text_count(buf_str(&out), "HTTP/1.1 200 OK") == 4);
     CHECK(text_count(buf_str(&out), "HTTP/1.1 403 Forbidden") == 2);
     CHECK(text_has(&out, "\r\n\r\nbody") && str_ends(buf_str(&out), STR("/late")));
@@ -169,7 +172,8 @@ TEST(server_sends_piecewise_chunked_or_with_a_length)
     fixture_ask(&f, GET("/chunks") GET_LAST("/length"), &out);
     CHECK(text_has(&out, "Transfer-Encoding: chunked\r\n"));
     CHECK(text_has(&out, "\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"));
-    CHECK(text_has(&out, "Content-Length: 7\r\n") && str_ends(buf_str(&out), STR("\r\n\r\none two")));
+    CHECK(text_has(&out, "Content-Length: 7\r\n") &&
+          str_ends(buf_str(&out), STR("\r\n\r\none two")));
     // HTTP/1.0 knows no chunks: the end of the connection ends the body.
     fixture_ask(&f, "GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &out);
     CHECK(!text_has(&out, "chunked") && text_has(&out, "Connection: close\r\n"));
@@ -218,7 +222,9 @@ TEST(server_tells_errors_as_json_with_a_request_id)
     open_default(&f, &out);
     fixture_ask(&f, GET_LAST("/nowhere"), &out);
     CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 404 Not Found\r\n")));
-    CHECK(text_has(&out, "{\"error\":{\"code\":\"absent\",\"message\":\"no such \\\"path\\\"\",\"request\":\""));
+    CHECK(text_has(
+        &out,
+        "{\"error\":{\"code\":\"absent\",\"message\":\"no such \\\"path\\\"\",\"request\":\""));
     close_all(&f, &out);
 }
 
@@ -233,13 +239,17 @@ TEST(server_refuses_bad_heads_and_closes)
         {"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 501 "},
         {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/1.1 505 "},
         {"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "HTTP/1.1 505 "},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: x\r\n\r\n", "HTTP/1.1 417 "},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello", "HTTP/1.1 400 "},
-        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: x\r\n\r\n",
+         "HTTP/1.1 417 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello",
+         "HTTP/1.1 400 "},
+        {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n0\r\n\r\n",
          "HTTP/1.1 400 "},
         {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n", "HTTP/1.1 413 "},
         {"POST /limit HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n", "HTTP/1.1 413 "},
-        {"POST /limit HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n",
+        {"POST /limit HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello "
+         "world\r\n",
          "HTTP/1.1 413 "},
     };
     fixture f;
@@ -253,7 +263,8 @@ TEST(server_refuses_bad_heads_and_closes)
         buf_add_byte(&request, 0);
         fixture_ask(&f, request.at, &out);
         CHECK(str_starts(buf_str(&out), str_of(cases[i].answer)));
-        CHECK(text_count(buf_str(&out), "HTTP/1.1 ") == 1 && text_has(&out, "Connection: close\r\n"));
+        CHECK(text_count(buf_str(&out), "HTTP/1.1 ") == 1 &&
+              text_has(&out, "Connection: close\r\n"));
         buf_close(&request);
     }
     CHECK(http_server_connections(f.s) == 0);
@@ -293,8 +304,9 @@ TEST(server_refuses_a_gigabyte_before_reading_it)
     buf out;
     open_default(&f, &out);
     int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n"
-                              "Expect: 100-continue\r\n\r\n"));
+    fixture_write(&f, fd,
+                  STR("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n"
+                      "Expect: 100-continue\r\n\r\n"));
     CHECK(fixture_read(&f, fd, &out, "413 Content Too Large"));
     CHECK(!text_has(&out, "100 Continue") && f.last_status == 413);
     close(fd);
@@ -307,16 +319,18 @@ TEST(server_says_100_continue_only_to_who_waits_for_it)
     buf out;
     open_default(&f, &out);
     int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
-                              "Expect: 100-continue\r\n\r\n"));
+    fixture_write(&f, fd,
+                  STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                      "Expect: 100-continue\r\n\r\n"));
     CHECK(fixture_read(&f, fd, &out, "HTTP/1.1 100 Continue\r\n\r\n"));
     CHECK(!text_has(&out, "200 OK"));
     fixture_write(&f, fd, STR("body"));
     CHECK(fixture_read(&f, fd, &out, "\r\n\r\nbody"));
     // An answer without reading: the connection ends, since the body may or may not follow.
     buf_clear(&out);
-    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
-                              "Expect: 100-continue\r\n\r\n"));
+    fixture_write(&f, fd,
+                  STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                      "Expect: 100-continue\r\n\r\n"));
     CHECK(fixture_read_end(&f, fd, &out));
     CHECK(text_has(&out, "403 Forbidden") && !text_has(&out, "100 Continue"));
     CHECK(text_has(&out, "Connection: close"));
@@ -334,7 +348,8 @@ TEST(server_skips_small_unread_bodies_and_ends_at_large_ones)
     fixture_write(&f, fd, (str){body, 60000});
     fixture_write(&f, fd, STR(GET("/pong")));
     CHECK(fixture_read(&f, fd, &out, "PONG"));
-    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"));
+    fixture_write(&f, fd,
+                  STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"));
     fixture_write(&f, fd, (str){body, 200000});
     buf_clear(&out);
     CHECK(fixture_read_end(&f, fd, &out)); // and no reset destroys the answer
@@ -349,7 +364,9 @@ TEST(server_streams_bodies_both_ways)
     buf out;
     open_default(&f, &out);
     int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"));
+    fixture_write(&f, fd,
+                  STR("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                      "chunked\r\n\r\n5\r\nhello\r\n"));
     CHECK(fixture_read(&f, fd, &out, "5\r\nhello\r\n"));
     fixture_write(&f, fd, STR("1\r\n!\r\n0\r\n\r\n"));
     CHECK(fixture_read(&f, fd, &out, "1\r\n!\r\n0\r\n\r\n"));
@@ -367,7 +384,8 @@ TEST(server_reads_no_faster_than_the_handler_wants)
     char *body = calloc(1, len);
     open_default(&f, &out);
     int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR("POST /slow-read HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n"));
+    fixture_write(&f, fd,
+                  STR("POST /slow-read HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n"));
     fixture_write(&f, fd, (str){body, len});
     CHECK(fixture_read(&f, fd, &out, "read slowly"));
     CHECK(f.piece_bytes == len && f.piece_count > 10);
@@ -583,9 +601,12 @@ TEST(server_survives_the_failure_of_every_allocation)
             break;
         int fd = fixture_connect(&f);
         fault_now = (fault_plan){FAULT_MEMORY, after, 1, 0};
-        fixture_write(&f, fd, STR("GET /nowhere HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\n\r\n"));
-        fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                  "5\r\nhello\r\n"));
+        fixture_write(
+            &f, fd,
+            STR("GET /nowhere HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\n\r\n"));
+        fixture_write(&f, fd,
+                      STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                          "5\r\nhello\r\n"));
         fixture_write(&f, fd, STR("0\r\n\r\n" GET("/late") GET("/big?100000") GET_LAST("/pong")));
         CHECK(fixture_read_end(&f, fd, &out));
         uint64_t seen = fault_now.seen;
@@ -610,7 +631,8 @@ TEST(server_survives_the_failure_of_every_write)
         open_default(&f, &out);
         int fd = fixture_connect(&f);
         fault_now = (fault_plan){FAULT_WRITE, after, 1, 0};
-        fixture_write(&f, fd, STR(GET("/pong") GET("/chunks") GET("/late") GET("/length") GET_LAST("/pong")));
+        fixture_write(
+            &f, fd, STR(GET("/pong") GET("/chunks") GET("/late") GET("/length") GET_LAST("/pong")));
         CHECK(fixture_read_end(&f, fd, &out));
         fault_now = (fault_plan){.what = FAULT_NONE};
         fixture_ask(&f, GET_LAST("/pong"), &out);

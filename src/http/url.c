@@ -48,8 +48,8 @@ err http_decode(arena *a, str text, bool plus_is_blank, str *out)
 
 static bool unreserved(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '.' || c == '_' || c == '~';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
 }
 
 str http_encode(arena *a, str text)
@@ -106,7 +106,8 @@ str http_query_value(arena *a, str query, str name)
     return (str){NULL, 0};
 }
 
-// Appends one decoded segment to out[0, *len), which ends in '/'. False for what may not be in a path.
+// Appends one decoded segment to out[0, *len), which ends in '/'. False for what may not be in a
+// path.
 static bool segment_add(char *out, size_t *len, str raw, bool last)
 {
     size_t start = *len, at = start;

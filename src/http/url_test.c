@@ -1,15 +1,15 @@
 // Decoding of queries and the normal form of paths.
-#include "http/url.h"
-
 #include "base/str.h"
 #include "base/test.h"
+#include "http/url.h"
 
 TEST(http_decode_reads_escapes_and_refuses_bad_ones)
 {
     OWNED(arena_drop) arena *a = NULL;
     str out;
     CHECK(arena_open(&a, 100000).code == OK);
-    CHECK(http_decode(a, STR("a%20b%2Fc+d"), false, &out).code == OK && str_is(out, STR("a b/c+d")));
+    CHECK(http_decode(a, STR("a%20b%2Fc+d"), false, &out).code == OK &&
+          str_is(out, STR("a b/c+d")));
     CHECK(http_decode(a, STR("a+b%2b"), true, &out).code == OK && str_is(out, STR("a b+")));
     CHECK(http_decode(a, STR(""), true, &out).code == OK && out.len == 0);
     static const char *const bad[] = {"%", "%1", "%g0", "%0g", "a%%20"};
@@ -51,13 +51,39 @@ TEST(http_query_gives_pairs_in_order_and_decoded_values)
 TEST(http_path_clean_has_one_form_per_path)
 {
     static const char *const cases[][2] = {
-        {"/", "/"}, {"/a/b", "/a/b"}, {"/a/", "/a/"}, {"//a///b", "/a/b"}, {"/a/./b", "/a/b"},
-        {"/a/.", "/a/"}, {"/a/..", "/"}, {"/a/b/../c", "/a/c"}, {"/a/b/..", "/a/"}, {"/%61", "/a"},
-        {"/a/%2e%2E/b", "/b"}, {"/a%20b", "/a b"}, {"/...", "/..."}, {"/.a/..b", "/.a/..b"},
-        {"/%c3%a4", "/\xc3\xa4"}, {"/a%3fb", "/a?b"}, {"/a/b/../..", "/"}, {"/a//..", "/"},
-        {NULL, NULL}, {"/..", NULL}, {"/a/../..", NULL}, {"/%2e%2e/x", NULL}, {"/a%2fb", NULL},
-        {"/a%5Cb", NULL}, {"/a\\b", NULL}, {"/a%00", NULL}, {"/a%0a", NULL}, {"/%", NULL},
-        {"/%zz", NULL}, {"a", NULL}, {"", NULL}, {"*", NULL}, {"/a%7f", NULL},
+        {"/", "/"},
+        {"/a/b", "/a/b"},
+        {"/a/", "/a/"},
+        {"//a///b", "/a/b"},
+        {"/a/./b", "/a/b"},
+        {"/a/.", "/a/"},
+        {"/a/..", "/"},
+        {"/a/b/../c", "/a/c"},
+        {"/a/b/..", "/a/"},
+        {"/%61", "/a"},
+        {"/a/%2e%2E/b", "/b"},
+        {"/a%20b", "/a b"},
+        {"/...", "/..."},
+        {"/.a/..b", "/.a/..b"},
+        {"/%c3%a4", "/\xc3\xa4"},
+        {"/a%3fb", "/a?b"},
+        {"/a/b/../..", "/"},
+        {"/a//..", "/"},
+        {NULL, NULL},
+        {"/..", NULL},
+        {"/a/../..", NULL},
+        {"/%2e%2e/x", NULL},
+        {"/a%2fb", NULL},
+        {"/a%5Cb", NULL},
+        {"/a\\b", NULL},
+        {"/a%00", NULL},
+        {"/a%0a", NULL},
+        {"/%", NULL},
+        {"/%zz", NULL},
+        {"a", NULL},
+        {"", NULL},
+        {"*", NULL},
+        {"/a%7f", NULL},
     };
     OWNED(arena_drop) arena *a = NULL;
     CHECK(arena_open(&a, 100000).code == OK);

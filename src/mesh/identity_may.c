@@ -113,7 +113,10 @@ bool identity_may(const identity *i, str subject)
     if (info == NULL)
         return false;
     unsigned roles = 0;
-    for (str rest = i->protocols; rest.len > 0;)
+    // Simples have no protocol. An elder only belongs to the mesh; the others act for people.
+    if (str_is(i->protocols, STR("-")) && str_starts(i->node, STR("elder")))
+        roles = ROLE_ELDER;
+    for (str rest = i->protocols; roles != ROLE_ELDER && rest.len > 0;)
         roles |= identity_role(str_cut(&rest, '+'));
     return (identity_senders[info - message_infos] & roles) != 0;
 }

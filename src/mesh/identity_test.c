@@ -272,5 +272,7 @@ TEST(identity_unknown_senders_and_subjects_are_denied)
     identity stranger = {STR("u"), STR("n"), STR("nobody")}, both = {STR("u"), STR("n"), STR("tns+monkey")};
     CHECK(!identity_may(&stranger, STR("node.ping")));
     CHECK(identity_may(&both, STR("auth.deploy.key")) && !identity_may(&both, STR("auth.hook.secret")));
+    identity elder = {STR("u"), STR("elder"), STR("-")};
+    CHECK(identity_may(&elder, STR("node.ping")) && !identity_may(&elder, STR("tns.get")));
     CHECK(!identity_may(&both, STR("auth.deploy.keys")) && !identity_may(&both, STR("")));
 }

@@ -3,6 +3,8 @@
 
 #include "base/str.h"
 
+#include <git2/sys/repository.h>
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -19,7 +19,8 @@ bool guest_put_u32(const guest *g, uint32_t at, uint32_t value)
     uint8_t *to = guest_at(g, at, sizeof value);
     if (to == NULL)
         return false;
-    memcpy(to, &value, sizeof value); // both are little-endian: the engine runs on nothing else here
+    memcpy(to, &value,
+           sizeof value); // both are little-endian: the engine runs on nothing else here
     return true;
 }
 
@@ -104,8 +105,8 @@ static wasm_trap_t *guest_leave(void)
     return wasmtime_trap_new("left", 4);
 }
 
-static wasm_trap_t *abi_enter(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values,
-                              size_t count)
+static wasm_trap_t *
+abi_enter(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t count)
 {
     const abi_function *f = env;
     (void)count;
@@ -124,9 +125,14 @@ static bool call_is_awake(void *env)
 }
 
 // The same functions on a fiber: one that asked to wait comes back when the call is awake.
-static void abi_enter_waiting(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *arguments,
-                              size_t count, wasmtime_val_t *results, size_t results_count,
-                              wasm_trap_t **trap, wasmtime_async_continuation_t *go_on)
+static void abi_enter_waiting(void *env,
+                              wasmtime_caller_t *caller,
+                              const wasmtime_val_t *arguments,
+                              size_t count,
+                              wasmtime_val_t *results,
+                              size_t results_count,
+                              wasm_trap_t **trap,
+                              wasmtime_async_continuation_t *go_on)
 {
     const abi_function *f = env;
     wasmtime_val_raw_t values[8] = {0};

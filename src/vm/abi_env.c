@@ -139,14 +139,14 @@ uint32_t abi_random(guest *g, wasmtime_val_raw_t *values)
     return SDK_OK;
 }
 
-#define SELF(field)                                                              \
-    uint32_t abi_self_##field##_size(guest *g, wasmtime_val_raw_t *values)       \
-    {                                                                            \
-        return abi_give_size(g, values[0].i32, g->call->module->f.field.len);    \
-    }                                                                            \
-    uint32_t abi_self_##field(guest *g, wasmtime_val_raw_t *values)              \
-    {                                                                            \
-        return abi_give(g, values[0].i32, g->call->module->f.field);             \
+#define SELF(field)                                                           \
+    uint32_t abi_self_##field##_size(guest *g, wasmtime_val_raw_t *values)    \
+    {                                                                         \
+        return abi_give_size(g, values[0].i32, g->call->module->f.field.len); \
+    }                                                                         \
+    uint32_t abi_self_##field(guest *g, wasmtime_val_raw_t *values)           \
+    {                                                                         \
+        return abi_give(g, values[0].i32, g->call->module->f.field);          \
     }
 SELF(project)
 SELF(application)

@@ -15,7 +15,7 @@ enum {
 };
 enum { VECTORS_MAX = 1024, SUBSCRIPTIONS_MAX = 1024, SUBSCRIPTION_BYTES = 48, EVENT_BYTES = 32 };
 
-uint32_t wasi_args_sizes(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_args_sizes(guest *g, wasmtime_val_raw_t *values)
 {
     uint32_t len = (uint32_t)g->call->module->f.name.len + 1;
     return guest_put_u32(g, (uint32_t)values[0].i32, 1) &&
@@ -24,7 +24,7 @@ uint32_t wasi_args_sizes(guest *g, wasmtime_val_raw_t *values)
                : WASI_FAULT;
 }
 
-uint32_t wasi_args(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_args(guest *g, wasmtime_val_raw_t *values)
 {
     str name = g->call->module->f.name;
     uint8_t *to = guest_at(g, (uint32_t)values[1].i32, (uint32_t)name.len + 1);
@@ -36,7 +36,7 @@ uint32_t wasi_args(guest *g, wasmtime_val_raw_t *values)
     return WASI_SUCCESS;
 }
 
-uint32_t wasi_environ_sizes(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_environ_sizes(guest *g, wasmtime_val_raw_t *values)
 {
     return guest_put_u32(g, (uint32_t)values[0].i32, 0) &&
                    guest_put_u32(g, (uint32_t)values[1].i32, 0)
@@ -44,7 +44,7 @@ uint32_t wasi_environ_sizes(guest *g, wasmtime_val_raw_t *values)
                : WASI_FAULT;
 }
 
-uint32_t wasi_environ(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_environ(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     (void)values;
@@ -74,7 +74,7 @@ static uint64_t clock_read(clockid_t which)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-uint32_t wasi_clock_time(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_clock_time(guest *g, wasmtime_val_raw_t *values)
 {
     clockid_t which;
     if (!clock_of(values[0].i32, &which))
@@ -82,7 +82,7 @@ uint32_t wasi_clock_time(guest *g, wasmtime_val_raw_t *values)
     return guest_put_u64(g, (uint32_t)values[2].i32, clock_read(which)) ? WASI_SUCCESS : WASI_FAULT;
 }
 
-uint32_t wasi_clock_res(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_clock_res(guest *g, wasmtime_val_raw_t *values)
 {
     clockid_t which;
     if (!clock_of(values[0].i32, &which))
@@ -91,7 +91,7 @@ uint32_t wasi_clock_res(guest *g, wasmtime_val_raw_t *values)
 }
 
 // All or nothing by contract; past the limit it is refused instead of keeping the loop busy.
-uint32_t wasi_random(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_random(guest *g, wasmtime_val_raw_t *values)
 {
     uint32_t len = (uint32_t)values[1].i32;
     uint8_t *to = guest_at(g, (uint32_t)values[0].i32, len);
@@ -118,7 +118,7 @@ static uint64_t u64_at(const uint8_t *at)
 }
 
 // stream, vectors, count, written
-uint32_t wasi_write(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_write(guest *g, wasmtime_val_raw_t *values)
 {
     int32_t stream = values[0].i32;
     uint32_t count = (uint32_t)values[2].i32;
@@ -143,27 +143,27 @@ uint32_t wasi_write(guest *g, wasmtime_val_raw_t *values)
 }
 
 // stdin is empty.
-uint32_t wasi_read(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_read(guest *g, wasmtime_val_raw_t *values)
 {
     if (values[0].i32 != 0)
         return WASI_BADF;
     return guest_put_u32(g, (uint32_t)values[3].i32, 0) ? WASI_SUCCESS : WASI_FAULT;
 }
 
-uint32_t wasi_stream(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_stream(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     return (uint32_t)values[0].i32 <= 2 ? WASI_SUCCESS : WASI_BADF;
 }
 
-uint32_t wasi_seek(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_seek(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     return (uint32_t)values[0].i32 <= 2 ? WASI_SPIPE : WASI_BADF;
 }
 
 // A character device; stdin may be read, the others written.
-uint32_t wasi_stream_state(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_stream_state(guest *g, wasmtime_val_raw_t *values)
 {
     enum { STATE_BYTES = 24, CHARACTER_DEVICE = 2, RIGHT_READ = 2, RIGHT_WRITE = 64 };
     uint32_t stream = (uint32_t)values[0].i32;
@@ -178,28 +178,28 @@ uint32_t wasi_stream_state(guest *g, wasmtime_val_raw_t *values)
     return WASI_SUCCESS;
 }
 
-uint32_t wasi_no_file(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_no_file(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     (void)values;
     return WASI_BADF;
 }
 
-uint32_t wasi_unsupported(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_unsupported(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     (void)values;
     return WASI_NOTSUP;
 }
 
-uint32_t wasi_yield(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_yield(guest *g, wasmtime_val_raw_t *values)
 {
     (void)g;
     (void)values;
     return WASI_SUCCESS;
 }
 
-uint32_t wasi_exit(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_exit(guest *g, wasmtime_val_raw_t *values)
 {
     g->call->exited = true;
     g->call->exit_code = (uint32_t)values[0].i32;
@@ -246,8 +246,8 @@ static uint32_t poll_read(const uint8_t *subscriptions, uint32_t count, poll_pla
 }
 
 // Writes the events that are due at the plan's time (the guest sees them when it wakes up).
-static uint32_t poll_answer(const uint8_t *subscriptions, uint32_t count, const poll_plan *plan,
-                            uint8_t *events)
+static uint32_t
+poll_answer(const uint8_t *subscriptions, uint32_t count, const poll_plan *plan, uint8_t *events)
 {
     uint32_t written = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -265,7 +265,7 @@ static uint32_t poll_answer(const uint8_t *subscriptions, uint32_t count, const 
 }
 
 // subscriptions, events, count, events written
-uint32_t wasi_poll(guest *g, wasmtime_val_raw_t *values)
+uint32_t preview_poll(guest *g, wasmtime_val_raw_t *values)
 {
     uint32_t count = (uint32_t)values[2].i32;
     if (count == 0 || count > SUBSCRIPTIONS_MAX)

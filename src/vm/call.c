@@ -2,9 +2,9 @@
 //
 // The happy path: 1. vm_call_start() takes a call, instantiates and runs it synchronously within
 // SYNC_TICKS; 2. it returns and on_done gets the whole response. A guest that must wait or needs
-// longer is thrown away with its buffered answer and starts again on a fiber, which yields each tick
-// (on_again) or when it waits (on_wait) until its deadline. What can fail: no slot, a trap, a limit,
-// the deadline; the fiber is then dropped, the owner hears why.
+// longer is thrown away with its buffered answer and starts again on a fiber, which yields each
+// tick (on_again) or when it waits (on_wait) until its deadline. What can fail: no slot, a trap, a
+// limit, the deadline; the fiber is then dropped, the owner hears why.
 #include "base/clock.h"
 #include "base/str.h"
 #include "vm/vm_inner.h"
@@ -193,8 +193,8 @@ static void answer_commit(vm_call *c)
     buf_clear(&a->body);
 }
 
-// The one way out: tells the owner and gives everything back. `kind` other than VM_OK is our verdict
-// on a guest that was stopped from outside.
+// The one way out: tells the owner and gives everything back. `kind` other than VM_OK is our
+// verdict on a guest that was stopped from outside.
 static void call_end(vm_call *c, vm_outcome_kind kind)
 {
     answer *a = &c->answer;
@@ -202,7 +202,8 @@ static void call_end(vm_call *c, vm_outcome_kind kind)
     vm_response whole;
     uint64_t now = clock_now_us();
     if (kind != VM_OK)
-        o.message = kind == VM_TIMEOUT ? STR("ran past its time limit") : STR("no slot or memory left");
+        o.message =
+            kind == VM_TIMEOUT ? STR("ran past its time limit") : STR("no slot or memory left");
     else if (call_failed(c))
         call_explain(c, &o);
     if (c->store != NULL)
@@ -301,8 +302,8 @@ static void sync_run(vm_call *c)
     engine_arm(v);
     store_open(c);
     wasmtime_context_set_epoch_deadline(c->context, SYNC_TICKS);
-    c->error = wasmtime_instance_pre_instantiate(c->module->pre[0], c->context, &c->instance,
-                                                 &c->trap);
+    c->error =
+        wasmtime_instance_pre_instantiate(c->module->pre[0], c->context, &c->instance, &c->trap);
     for (stage_next(c); c->stage != STAGE_DONE; stage_next(c)) {
         wasmtime_val_raw_t values[1] = {{.i32 = 0}};
         c->error =

@@ -77,7 +77,8 @@ static void explain_error(vm_call *c, vm_outcome *o)
     wasmtime_error_message(c->error, &message);
     str text = {message.data, message.size};
     // Words of wasmtime::StoreLimits with trap_on_grow_failure, the only way to tell it.
-    bool memory = str_find(text, STR("forcing trap when growing memory")) < text.len;
+    bool memory = str_find(text, STR("forcing trap when growing memory")) < text.len ||
+                  str_find(text, STR("forcing a memory growth failure")) < text.len;
     bool pool = str_find(text, STR("maximum concurrent")) < text.len;
     if (c->refused || c->exited) {
         o->kind = c->exited ? VM_TRAP : c->refusal;

@@ -40,9 +40,9 @@ const char *vm_flags(const vm *v)
     return EXPLICIT_BOUNDS ? FLAGS_TEXT("explicit") : FLAGS_TEXT("guard");
 }
 
-// Runs on the vm's own thread (SIGEV_THREAD_ID), so it can not outlive the vm: a signal that is still
-// pending is delivered before vm_close's timer_delete() returns. Everything called here is safe in
-// a signal handler: an atomic addition in the engine and timer_settime().
+// Runs on the vm's own thread (SIGEV_THREAD_ID), so it can not outlive the vm: a signal that is
+// still pending is delivered before vm_close's timer_delete() returns. Everything called here is
+// safe in a signal handler: an atomic addition in the engine and timer_settime().
 static void engine_tick(vm *v)
 {
     wasmtime_engine_increment_epoch(v->engine);
@@ -64,10 +64,30 @@ static void engine_tick(vm *v)
 }
 
 #ifdef __SANITIZE_THREAD__
-// Under ThreadSanitizer a signal waits for the next library call, which an endless loop never makes.
-static void engine_on_tick(union sigval value)
+// Under ThreadSanitizer a signal waits for the next library call, which an endless loop never makes:
+// there a thread ticks.
+static void *engine_ticks(void *context)
 {
-    engine_tick(value.sival_ptr);
+    vm *v = context;
+    while (!atomic_load(&v->closing)) {
+        usleep(TICK_US);
+        engine_tick(v);
+    }
+    return NULL;
+}
+
+static err timer_make(vm *v)
+{
+    int number = pthread_create(&v->ticker, NULL, engine_ticks, v);
+    v->timer_made = number == 0;
+    atomic_store(&v->armed, true);
+    return number == 0 ? ok() : fail_errno(number, "start the epoch thread");
+}
+
+static void timer_end(vm *v)
+{
+    atomic_store(&v->closing, true);
+    (void)pthread_join(v->ticker, NULL);
 }
 #else
 static void engine_on_signal(int number, siginfo_t *info, void *context)
@@ -77,28 +97,29 @@ static void engine_on_signal(int number, siginfo_t *info, void *context)
     if (info->si_code == SI_TIMER && info->si_value.sival_ptr != NULL)
         engine_tick(info->si_value.sival_ptr);
 }
-#endif
 
 static err timer_make(vm *v)
 {
-    struct sigevent event = {.sigev_value.sival_ptr = v};
-#ifdef __SANITIZE_THREAD__
-    event.sigev_notify = SIGEV_THREAD;
-    event.sigev_notify_function = engine_on_tick;
-#else
-    struct sigaction action = {.sa_sigaction = engine_on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction action = {.sa_sigaction = engine_on_signal,
+                               .sa_flags = SA_SIGINFO | SA_RESTART};
     sigemptyset(&action.sa_mask);
     if (sigaction(SIGRTMIN + 2, &action, NULL) != 0)
         return fail_errno(errno, "take the epoch signal");
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = SIGRTMIN + 2;
+    struct sigevent event = {.sigev_value.sival_ptr = v,
+                             .sigev_notify = SIGEV_THREAD_ID,
+                             .sigev_signo = SIGRTMIN + 2};
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-#endif
     if (timer_create(CLOCK_MONOTONIC, &event, &v->timer) != 0)
         return fail_errno(errno, "make the epoch timer");
     v->timer_made = true;
     return ok();
 }
+
+static void timer_end(vm *v)
+{
+    (void)timer_delete(v->timer);
+}
+#endif
 
 // The order matters: a handler between the two lines finds `quiet` at zero and leaves the timer on.
 void engine_arm(vm *v)
@@ -144,6 +165,9 @@ static wasm_config_t *config_make(void)
     wasmtime_config_memory_reservation_for_growth_set(config, 0);
     wasmtime_config_memory_guard_size_set(config, EXPLICIT_BOUNDS ? 0 : 32 << 20);
     wasmtime_config_signals_based_traps_set(config, !EXPLICIT_BOUNDS);
+#ifdef __SANITIZE_THREAD__
+    wasmtime_config_parallel_compilation_set(config, false); // its pool is not instrumented
+#endif
     wasmtime_config_native_unwind_info_set(config, false); // our backtraces follow frame pointers
     wasmtime_config_wasm_threads_set(config, false);
     wasmtime_config_wasm_memory64_set(config, false);
@@ -195,7 +219,7 @@ void vm_close(vm *v)
     if (v == NULL)
         return;
     if (v->timer_made)
-        (void)timer_delete(v->timer);
+        timer_end(v);
     call_free_idle(v);
     for (size_t i = 0; i < COUNT(v->linkers); i++)
         if (v->linkers[i] != NULL)

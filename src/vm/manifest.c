@@ -1,7 +1,8 @@
 // Reads the sections of a WebAssembly module and says whether it fits the guest interface.
 //
 // Strict where it reads and blind where it need not: types, imports, functions, memory, exports and
-// the start are read; bodies and data are the compiler's business, which validates all of it anyway.
+// the start are read; bodies and data are the compiler's business, which validates all of it
+// anyway.
 #include "base/str.h"
 #include "vm/vm.h"
 
@@ -138,7 +139,8 @@ static bool read_types(reader *r)
         if (!read_byte(r, &form))
             return false;
         if (form != 0x60)
-            return problem(r, STR("the module uses types of the GC proposal, which is not supported"));
+            return problem(r,
+                           STR("the module uses types of the GC proposal, which is not supported"));
         if (!read_count(r, VALUES_MAX, &len) || !read_bytes(r, len, &r->types[i].parameters) ||
             !read_count(r, VALUES_MAX, &len) || !read_bytes(r, len, &r->types[i].results))
             return false;
@@ -213,7 +215,8 @@ static bool import_unknown(reader *r, str module, str name)
     str n = str_printable(r->a, str_first(name, 200));
     if (str_starts(module, STR("libraries/")) || str_starts(module, STR("functions/")) ||
         str_is(module, STR("taubyte/smartops")))
-        return problem(r, str_format(r->a, "%.*s.%.*s is not available yet", STR_ARG(m), STR_ARG(n)));
+        return problem(r,
+                       str_format(r->a, "%.*s.%.*s is not available yet", STR_ARG(m), STR_ARG(n)));
     return problem(r, str_format(r->a, "%.*s.%.*s is not part of the guest interface", STR_ARG(m),
                                  STR_ARG(n)));
 }
@@ -275,8 +278,9 @@ static bool read_imports(reader *r)
         if (!read_name(r, &module) || !read_name(r, &name) || !read_byte(r, &kind))
             return false;
         if (kind != 0)
-            return problem(r, str_format(r->a, "the module imports %s %.*s.%.*s: only functions are "
-                                               "provided",
+            return problem(r, str_format(r->a,
+                                         "the module imports %s %.*s.%.*s: only functions are "
+                                         "provided",
                                          kind == 1   ? "the table"
                                          : kind == 2 ? "the memory"
                                          : kind == 3 ? "the global"
@@ -353,8 +357,9 @@ static bool export_function(reader *r, str name, uint32_t index)
         r->out->has_start = true;
     if (r->call.len > 0 && str_is(name, r->call)) {
         if (!function_is(r, index, "i", true))
-            return problem(r, str_format(r->a, "the function \"%.*s\" must take one i32 (the event) "
-                                               "and return an i32 or nothing",
+            return problem(r, str_format(r->a,
+                                         "the function \"%.*s\" must take one i32 (the event) "
+                                         "and return an i32 or nothing",
                                          STR_ARG(r->call)));
         r->call_found = true;
     } else if (name.len > 0 && name.at[0] != '_' && r->exported.len < 200) {
@@ -397,9 +402,22 @@ static bool read_custom(reader *r)
     return true;
 }
 
-enum { SECTION_CUSTOM, SECTION_TYPE, SECTION_IMPORT, SECTION_FUNCTION, SECTION_TABLE, SECTION_MEMORY,
-       SECTION_GLOBAL, SECTION_EXPORT, SECTION_START, SECTION_ELEMENT, SECTION_CODE, SECTION_DATA,
-       SECTION_DATA_COUNT, SECTION_TAG };
+enum {
+    SECTION_CUSTOM,
+    SECTION_TYPE,
+    SECTION_IMPORT,
+    SECTION_FUNCTION,
+    SECTION_TABLE,
+    SECTION_MEMORY,
+    SECTION_GLOBAL,
+    SECTION_EXPORT,
+    SECTION_START,
+    SECTION_ELEMENT,
+    SECTION_CODE,
+    SECTION_DATA,
+    SECTION_DATA_COUNT,
+    SECTION_TAG
+};
 
 static bool read_body(reader *r, unsigned char id)
 {
@@ -433,9 +451,9 @@ static bool read_body(reader *r, unsigned char id)
 
 // Where each section stands among the others.
 static const unsigned char section_order[] = {
-    [SECTION_TYPE] = 1,     [SECTION_IMPORT] = 2, [SECTION_FUNCTION] = 3, [SECTION_TABLE] = 4,
-    [SECTION_MEMORY] = 5,   [SECTION_TAG] = 6,    [SECTION_GLOBAL] = 7,   [SECTION_EXPORT] = 8,
-    [SECTION_START] = 9,    [SECTION_ELEMENT] = 10, [SECTION_DATA_COUNT] = 11, [SECTION_CODE] = 12,
+    [SECTION_TYPE] = 1,   [SECTION_IMPORT] = 2,   [SECTION_FUNCTION] = 3,    [SECTION_TABLE] = 4,
+    [SECTION_MEMORY] = 5, [SECTION_TAG] = 6,      [SECTION_GLOBAL] = 7,      [SECTION_EXPORT] = 8,
+    [SECTION_START] = 9,  [SECTION_ELEMENT] = 10, [SECTION_DATA_COUNT] = 11, [SECTION_CODE] = 12,
     [SECTION_DATA] = 13,
 };
 
@@ -485,7 +503,8 @@ err vm_inspect(arena *a, str wasm, str call, vm_manifest *out)
     str magic = {NULL, 0};
     if (wasm.len > VM_WASM_BYTES_MAX)
         problem(&r, STR("the module is larger than 128 MiB"));
-    else if (wasm.len < 8 || !read_bytes(&r, 8, &magic) || memcmp(magic.at, "\0asm\1\0\0\0", 8) != 0)
+    else if (wasm.len < 8 || !read_bytes(&r, 8, &magic) ||
+             memcmp(magic.at, "\0asm\1\0\0\0", 8) != 0)
         damaged(&r, "it does not begin with \\0asm and version 1");
     else if (read_sections(&r))
         check_whole(&r);

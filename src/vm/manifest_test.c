@@ -1,7 +1,7 @@
 // What is wrong with a module, told by name; and that no bytes whatever do harm.
-#include "vm/test_inner.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "vm/test_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,14 +47,16 @@ TEST(manifest_of_a_sound_module_has_no_problem)
 
 TEST(manifest_names_an_unknown_import)
 {
-    CHECK(strcmp(problem_of("(module (import \"taubyte/sdk\" \"fooBar\" (func))" MEMORY GO ")", "go", NULL),
+    CHECK(strcmp(problem_of("(module (import \"taubyte/sdk\" \"fooBar\" (func))" MEMORY GO ")",
+                            "go", NULL),
                  "taubyte/sdk.fooBar is not part of the guest interface") == 0);
     CHECK(strcmp(problem_of("(module (import \"env\" \"fopen\" (func))" MEMORY GO ")", "go", NULL),
                  "env.fopen is not part of the guest interface") == 0);
-    CHECK(strcmp(problem_of("(module (import \"taubyte/sdk\" \"databaseGet\" (func))" MEMORY GO ")", "go",
-                            NULL),
+    CHECK(strcmp(problem_of("(module (import \"taubyte/sdk\" \"databaseGet\" (func))" MEMORY GO ")",
+                            "go", NULL),
                  "taubyte/sdk.databaseGet is not available yet") == 0);
-    CHECK(strcmp(problem_of("(module (import \"libraries/math\" \"add\" (func))" MEMORY GO ")", "go", NULL),
+    CHECK(strcmp(problem_of("(module (import \"libraries/math\" \"add\" (func))" MEMORY GO ")",
+                            "go", NULL),
                  "libraries/math.add is not available yet") == 0);
     CHECK(strstr(problem_of("(module (import \"env\" \"memory\" (memory 1))" GO ")", "go", NULL),
                  "imports the memory env.memory") != NULL);
@@ -62,9 +64,10 @@ TEST(manifest_names_an_unknown_import)
 
 TEST(manifest_names_an_import_of_another_signature)
 {
-    CHECK(strcmp(problem_of("(module (import \"env\" \"_sleep\" (func (param i32) (result i64)))" MEMORY GO
-                            ")",
-                            "go", NULL),
+    CHECK(strcmp(problem_of(
+                     "(module (import \"env\" \"_sleep\" (func (param i32) (result i64)))" MEMORY GO
+                     ")",
+                     "go", NULL),
                  "env._sleep is imported as (i32) -> (i64), but it is (i64) -> ()") == 0);
 }
 

@@ -10,7 +10,8 @@ static int hex_value(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-// Appends the decoded text; false (and nothing appended) for a broken escape: such a pair is left out.
+// Appends the decoded text; false (and nothing appended) for a broken escape: such a pair is left
+// out.
 static bool query_decode(str text, buf *out)
 {
     size_t before = out->len;

@@ -1,13 +1,14 @@
 // Reading a raw query: decoding, repeated and broken pairs.
-#include "vm/test_inner.h"
 #include "base/str.h"
+#include "vm/test_inner.h"
 
 static bool value_is(const char *query, const char *key, const char *want)
 {
     buf out;
     buf_open(&out, 4096);
     bool found = query_value(str_of(query), str_of(key), &out);
-    bool same = want == NULL ? !found && out.len == 0 : found && str_is(buf_str(&out), str_of(want));
+    bool same =
+        want == NULL ? !found && out.len == 0 : found && str_is(buf_str(&out), str_of(want));
     buf_close(&out);
     return same;
 }

@@ -32,7 +32,7 @@ vm_module *test_module_with(vm *v, const char *wat, const vm_function *f);
 void seen_open(seen *s);
 void seen_close(seen *s);
 extern const vm_call_owner seen_owner;
-vm_event test_event(void); // GET / without a body
+vm_event test_event(void);                                 // GET / without a body
 void test_start(vm_module *m, const vm_event *e, seen *s); // asserts success
 void test_drive(seen *all, size_t count);                  // resumes until all are done
 void test_run(vm_module *m, const vm_event *e, seen *s);   // both

@@ -1,4 +1,4 @@
-// Runs guest functions: modules compiled ahead of time, fresh memory for each call, limits, the guest interface.
+// Runs guest functions: compiled modules, fresh memory for each call, limits, the guest interface.
 #pragma once
 #include "base/base.h"
 #include "base/buf.h"
@@ -10,16 +10,16 @@ typedef struct vm_module vm_module;
 typedef struct vm_call vm_call;
 
 enum {
-    VM_CALLS_MAX = 1000,                 // default of vm_settings.calls_max
-    VM_TIMEOUT_MS = 10000,               // default of vm_function.timeout_ms
-    VM_RESPONSE_BYTES_MAX = 32 << 20,    // default of vm_function.response_bytes_max
-    VM_MEMORY_BYTES_MAX = 256 << 20,     // no guest memory is ever larger
-    VM_COMMIT_BYTES = 64 << 10,          // a response body this large starts to stream
-    VM_OUTPUT_BYTES_MAX = 64 << 10,      // stdout and stderr of one call together
-    VM_LINE_BYTES_MAX = 8 << 10,         // a longer line of output is cut in several
-    VM_HEADERS_MAX = 256,                // response headers of one call
-    VM_HEADER_BYTES_MAX = 32 << 10,      // their bytes together
-    VM_WASM_BYTES_MAX = 128 << 20,       // of a module before compilation
+    VM_CALLS_MAX = 1000,              // default of vm_settings.calls_max
+    VM_TIMEOUT_MS = 10000,            // default of vm_function.timeout_ms
+    VM_RESPONSE_BYTES_MAX = 32 << 20, // default of vm_function.response_bytes_max
+    VM_MEMORY_BYTES_MAX = 256 << 20,  // no guest memory is ever larger
+    VM_COMMIT_BYTES = 64 << 10,       // a response body this large starts to stream
+    VM_OUTPUT_BYTES_MAX = 64 << 10,   // stdout and stderr of one call together
+    VM_LINE_BYTES_MAX = 8 << 10,      // a longer line of output is cut in several
+    VM_HEADERS_MAX = 256,             // response headers of one call
+    VM_HEADER_BYTES_MAX = 32 << 10,   // their bytes together
+    VM_WASM_BYTES_MAX = 128 << 20,    // of a module before compilation
 };
 
 typedef struct vm_settings {
@@ -30,7 +30,8 @@ typedef struct vm_settings {
 // Takes one signal (SIGRTMIN + 2) of the process for the epoch timer, armed only while guests run.
 err vm_open(vm **out, const vm_settings *settings) MUST_USE;
 void vm_close(vm *v); // no call may be alive, all modules dropped; NULL is fine
-// Engine version, its settings that enter compiled code, CPU baseline: part of a cache key. Static text.
+// Engine version, its settings that enter compiled code, CPU baseline: part of a cache key. Static
+// text.
 const char *vm_flags(const vm *v);
 uint32_t vm_calls_alive(const vm *v);
 uint32_t vm_modules_open(const vm *v);
@@ -42,17 +43,18 @@ typedef struct vm_manifest {
     bool has_initialize; // exports _initialize: () -> ()
     bool has_start;      // exports _start: () -> () (and no _initialize)
     bool start_section;
-    bool may_grow;       // its memory's maximum is not its minimum
-    bool go;             // built by the standard Go toolchain (section go:buildid or go.buildid)
+    bool may_grow;         // its memory's maximum is not its minimum
+    bool go;               // built by the standard Go toolchain (section go:buildid or go.buildid)
     uint64_t memory_bytes; // at the start
-    str problem;         // empty when all is well: a sentence for the user, in the arena
+    str problem;           // empty when all is well: a sentence for the user, in the arena
 } vm_manifest;
-// Reads the sections of a module (never runs or compiles it) and checks: `call` (skipped when empty)
-// is exported as (i32) -> () or (i32) -> (i32), `memory` is exported, every import is one that we
-// provide with that signature; else `problem` names the first offender. Only ERR_MEMORY fails.
+// Reads the sections of a module (never runs or compiles it) and checks: `call` (skipped when
+// empty) is exported as (i32) -> () or (i32) -> (i32), `memory` is exported, every import is one
+// that we provide with that signature; else `problem` names the first offender. Only ERR_MEMORY
+// fails.
 err vm_inspect(arena *a, str wasm, str call, vm_manifest *out) MUST_USE;
-// The wasm bytes of an artefact: raw, gzip or zip (its entry main.wasm or artifact.wasm). ERR_SYNTAX
-// when it is none of these, ERR_LIMIT past VM_WASM_BYTES_MAX.
+// The wasm bytes of an artefact: raw, gzip or zip (its entry main.wasm or artifact.wasm).
+// ERR_SYNTAX when it is none of these, ERR_LIMIT past VM_WASM_BYTES_MAX.
 err vm_unpack(arena *a, str artefact, str *wasm) MUST_USE;
 // Compiles into `cwasm` (append). A module that does not validate is ERR_SYNTAX with the engine's
 // words in `problem`. Runs for milliseconds to seconds: never on a loop, and with foreign modules
@@ -66,22 +68,22 @@ err vm_prepare(vm *v, arena *a, str wasm, bool always, buf *cwasm, str *problem)
 
 // What a function's configuration says; texts are copied by vm_module_open().
 typedef struct vm_function {
-    str name;        // for messages and the guest's argv[0]
-    str id;          // selfId
-    str project;     // selfProject
-    str application; // selfApplication, may be empty
-    str branch;      // selfBranch
-    str commit;      // selfCommit
-    str call;        // the exported function to call
+    str name;                    // for messages and the guest's argv[0]
+    str id;                      // selfId
+    str project;                 // selfProject
+    str application;             // selfApplication, may be empty
+    str branch;                  // selfBranch
+    str commit;                  // selfCommit
+    str call;                    // the exported function to call
     uint32_t timeout_ms;         // 0: VM_TIMEOUT_MS
     uint64_t memory_bytes_max;   // 0 or more than VM_MEMORY_BYTES_MAX: that
     uint64_t response_bytes_max; // 0: VM_RESPONSE_BYTES_MAX
 } vm_function;
 // Maps a compiled module ("/proc/self/fd/N" of a sealed memfd: the bytes are trusted code and must
-// not change) and links it: about 60 us. The descriptor may be closed afterwards. ERR_ABSENT when the
-// file or the export `call` is not there, ERR_CONFLICT when it was compiled with other vm_flags(),
-// ERR_LIMIT when its initial memory exceeds memory_bytes_max, ERR_UNSUPPORTED for an import unknown
-// to us.
+// not change) and links it: about 60 us. The descriptor may be closed afterwards. ERR_ABSENT when
+// the file or the export `call` is not there, ERR_CONFLICT when it was compiled with other
+// vm_flags(), ERR_LIMIT when its initial memory exceeds memory_bytes_max, ERR_UNSUPPORTED for an
+// import unknown to us.
 err vm_module_open(vm *v, const char *path, const vm_function *f, vm_module **out) MUST_USE;
 vm_module *vm_module_keep(vm_module *m);
 void vm_module_drop(vm_module *m); // the last one unloads; calls hold one each; NULL is fine
@@ -111,8 +113,9 @@ typedef struct vm_event {
 
 typedef struct vm_response {
     uint16_t status;
-    const vm_header *headers; // in the order of the guest's calls; names as it wrote them, checked to
-    size_t headers_count;     // be tokens, values free of CR, LF and NUL
+    const vm_header
+        *headers;         // in the order of the guest's calls; names as it wrote them, checked to
+    size_t headers_count; // be tokens, values free of CR, LF and NUL
     str body;
 } vm_response;
 
@@ -128,15 +131,16 @@ typedef enum {
 const char *vm_outcome_name(vm_outcome_kind kind); // "ok", "trap", "timeout", ...
 typedef struct vm_outcome {
     vm_outcome_kind kind;
-    bool committed;     // on_head was called before: a failure must break the connection off
-    const vm_response *whole; // the response when kind is VM_OK and nothing was committed, else NULL
-    str message;        // why it failed, one line, for the function's log (not for the public)
-    str backtrace;      // wasm frames, one line each, may be empty
-    uint64_t run_us;    // time on the processor, all slices (wall clock of each)
-    uint64_t wall_us;   // from start to end
+    bool committed; // on_head was called before: a failure must break the connection off
+    const vm_response
+        *whole;            // the response when kind is VM_OK and nothing was committed, else NULL
+    str message;           // why it failed, one line, for the function's log (not for the public)
+    str backtrace;         // wasm frames, one line each, may be empty
+    uint64_t run_us;       // time on the processor, all slices (wall clock of each)
+    uint64_t wall_us;      // from start to end
     uint64_t memory_bytes; // largest linear memory
     uint64_t body_bytes;   // written by the guest in all
-    uint32_t slices;    // how often it was given the processor
+    uint32_t slices;       // how often it was given the processor
 } vm_outcome;
 
 // Whoever starts a call gets these. All strings are valid during the callback only. None is called
@@ -159,7 +163,9 @@ typedef struct vm_call_owner {
 // Starts a call and runs its first slice. When all ends in it (the common case) on_done is the only
 // callback beside on_output. ERR_BUSY: calls_max are alive, nothing was called. ERR_UNSUPPORTED:
 // the event's kind.
-err vm_call_start(vm_module *m, const vm_event *event, const vm_call_owner *owner,
+err vm_call_start(vm_module *m,
+                  const vm_event *event,
+                  const vm_call_owner *owner,
                   void *user) MUST_USE;
 void *vm_call_user(const vm_call *c);
 vm_module *vm_call_module(const vm_call *c);

@@ -2,20 +2,22 @@
 #pragma once
 #include "vm/vm.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 // Two of its headers declare functions with empty parentheses.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wstrict-prototypes"
+#include <wasmtime.h>
+
 #include <engine.h>
 #include <wasm.h>
-#include <wasmtime.h>
 #pragma GCC diagnostic pop
 
 enum {
-    TICK_US = 1000,         // one epoch; a fiber's slice
-    SYNC_TICKS = 2,         // budget of the synchronous first slice: between 1 and 2 ms
-    QUIET_TICKS = 50,       // the timer stops after so many ticks without a guest
+    TICK_US = 1000,   // one epoch; a fiber's slice
+    SYNC_TICKS = 2,   // budget of the synchronous first slice: between 1 and 2 ms
+    QUIET_TICKS = 50, // the timer stops after so many ticks without a guest
     WASM_STACK_BYTES = 512 << 10,
     FIBER_STACK_BYTES = 1 << 20, // the rest is for host functions
     KEEP_BYTES = 192 << 10,      // of a memory, cleared by writing zeroes instead of by the kernel
@@ -24,8 +26,8 @@ enum {
     IDLE_CALLS_MAX = 64,         // finished calls kept for reuse
     LIST_ENTRIES_MAX = 1000,     // query or header names in one list
     RANDOM_BYTES_MAX = 1 << 20,  // of one host call
-    SPIN_US = 20, // a wait this short is not worth a fiber
-    FIBER_CREDIT = 64, // so many calls start on a fiber after one that had to
+    SPIN_US = 20,                // a wait this short is not worth a fiber
+    FIBER_CREDIT = 64,           // so many calls start on a fiber after one that had to
 };
 #define RESEED_EXPORT "_reseed" // a pre-initialised guest draws its random state anew: () -> ()
 
@@ -40,6 +42,10 @@ struct vm {
     bool fibers_only;
     // The epoch timer: its handler runs on the vm's own thread (see engine.c).
     timer_t timer;
+#ifdef __SANITIZE_THREAD__
+    pthread_t ticker;
+    _Atomic bool closing;
+#endif
     bool timer_made;
     _Atomic bool armed;
     _Atomic uint32_t running; // guests on the processor
@@ -58,7 +64,7 @@ struct vm_module {
     const char *first;     // "_initialize", "_start" or NULL: runs before the call
     bool reseed;
     uint8_t result; // how many results the call has: 0 or 1
-    bool limited; // its memory may grow: it needs the limiter
+    bool limited;   // its memory may grow: it needs the limiter
 };
 
 typedef struct head_span {
@@ -121,8 +127,8 @@ struct vm_call {
     call_stage stage;
 
     // Set by host functions.
-    bool again;       // this cannot go on without a fiber
-    bool waiting;     // suspended until wake_us
+    bool again;   // this cannot go on without a fiber
+    bool waiting; // suspended until wake_us
     uint64_t wake_us;
     bool exited; // proc_exit was called
     uint32_t exit_code;
@@ -139,7 +145,7 @@ struct vm_call {
 };
 
 // --- engine.c
-void engine_arm(vm *v); // before a guest gets the processor
+void engine_arm(vm *v);     // before a guest gets the processor
 void call_free_idle(vm *v); // call.c
 
 // --- abi.c
@@ -162,7 +168,8 @@ extern const abi_function abi_functions[];
 extern const size_t abi_functions_count;
 err abi_link(vm *v) MUST_USE; // fills the two linkers
 
-// NULL when [at, at + len) is not all inside the guest's memory; len 0 is inside everywhere <= size.
+// NULL when [at, at + len) is not all inside the guest's memory; len 0 is inside everywhere <=
+// size.
 static inline uint8_t *guest_at(const guest *g, uint32_t at, uint32_t len)
 {
     return (uint64_t)at + len <= g->size ? g->memory + at : NULL;

@@ -1,7 +1,7 @@
 // Helpers of the tests, and what a module is before any call.
-#include "vm/test_inner.h"
 #include "base/clock.h"
 #include "base/str.h"
+#include "vm/test_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,15 +255,16 @@ TEST(module_that_does_not_validate_is_explained)
     vm_close(v);
 }
 
+#ifndef __SANITIZE_THREAD__ // the engine's own threads are not instrumented
 TEST(module_initialised_at_build_time_starts_with_that_memory)
 {
-    static const char wat[] =
-        "(module (import \"taubyte/sdk\" \"eventHttpRetCode\" (func $code (param i32 i32) (result i32)))"
-        " (memory (export \"memory\") 1)"
-        " (func (export \"_initialize\") (i32.store (i32.const 8)"
-        "   (i32.add (i32.load (i32.const 8)) (i32.const 201))))"
-        " (func (export \"go\") (param i32) (result i32)"
-        "   (call $code (local.get 0) (i32.load (i32.const 8)))))";
+    static const char wat[] = "(module (import \"taubyte/sdk\" \"eventHttpRetCode\" (func $code "
+                              "(param i32 i32) (result i32)))"
+                              " (memory (export \"memory\") 1)"
+                              " (func (export \"_initialize\") (i32.store (i32.const 8)"
+                              "   (i32.add (i32.load (i32.const 8)) (i32.const 201))))"
+                              " (func (export \"go\") (param i32) (result i32)"
+                              "   (call $code (local.get 0) (i32.load (i32.const 8)))))";
     vm *v = test_vm(false);
     arena *a = NULL;
     CHECK(arena_open(&a, 1 << 24).code == OK);
@@ -292,3 +293,4 @@ TEST(module_initialised_at_build_time_starts_with_that_memory)
     arena_close(a);
     vm_close(v);
 }
+#endif

@@ -148,10 +148,22 @@ static void push_on_project(void *data, err e, const void *fields)
 {
     struct push *p = data;
     const auth_project_get_reply *reply = fields;
-    if (e.code != OK || reply->projects.count == 0)
+    if (e.code != OK || reply->projects.count == 0) {
         mesh_answer_err(p->in, e.code != OK ? e : fail(ERR_ABSENT, 0, "the repository's project is gone"));
-    else
-        push_record(p, &reply->projects.at[0]);
+        return;
+    }
+    // The reply's memory ends with this call: keep what is needed.
+    arena *a = mesh_incoming_arena(p->in);
+    const project_record *from = &reply->projects.at[0];
+    project_record *kept = arena_take(a, sizeof(*kept));
+    if (kept == NULL) {
+        mesh_answer_err(p->in, fail(ERR_MEMORY, 0, "push"));
+        return;
+    }
+    kept->id = str_copy(a, from->id);
+    kept->configuration = str_copy(a, from->configuration);
+    kept->code = str_copy(a, from->code);
+    push_record(p, kept);
 }
 
 static void push_on_repository(void *data, err e, const void *fields)
@@ -162,7 +174,6 @@ static void push_on_repository(void *data, err e, const void *fields)
         mesh_answer_err(p->in, e.code != OK ? e : fail(ERR_ABSENT, 0, "there is no such repository"));
         return;
     }
-    // The reply's memory ends with this call: keep what is needed.
     arena *a = mesh_incoming_arena(p->in);
     const repository_record *r = &reply->repositories.at[0];
     p->repository = (repository_record){.id = str_copy(a, r->id),

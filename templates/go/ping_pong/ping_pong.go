@@ -10,6 +10,8 @@ func ping(e event.Event) uint32 {
 	if err != nil {
 		return 1
 	}
+
 	h.Write([]byte("PONG"))
+
 	return 0
 }

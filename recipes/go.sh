@@ -10,7 +10,7 @@ export GOFLAGS='-mod=mod -buildvcs=false -trimpath'
 # Leaves $work with overlay.json, go.mod and go.sum.
 go_prepare() {
     cd "$SRC" || return 1
-    work=/tmp/go-work
+    work=${WORK:-/tmp/go-work}
     mkdir -p "$work/src" || return 1
     set -- *.go
     if [ ! -f "$1" ]; then

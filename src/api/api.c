@@ -3,7 +3,8 @@
 
 #include "base/str.h"
 
-// Every field is 8-aligned and takes its whole width, so a sum that equals sizeof proves every offset.
+// Every field is 8-aligned and takes its whole width, so a sum that equals sizeof proves every
+// offset.
 #define RECORD(name, fields) \
     _Static_assert(sizeof(name##_record) == 0 fields, "layout of record " #name);
 #define TELL(name, subject, fields) _Static_assert(sizeof(name) == 0 fields, "layout of " #name);
@@ -30,19 +31,20 @@
 #define NUMBER(field)       {FIELD_NUMBER, #field, NULL},
 #define FLAG(field)         {FIELD_FLAG, #field, NULL},
 #define LIST(record, field) {FIELD_LIST, #field, &shape_##record},
-#define RECORD(name, fields)                                          \
-    static const message_field name##_record_fields[] = {fields};     \
-    const message_shape shape_##name = {                \
-        #name, name##_record_fields, COUNT(name##_record_fields), sizeof(name##_record)};
-#define TELL(name, subject, fields)                       \
-    static const message_field name##_fields[] = {fields}; \
-    static const message_shape name##_shape = {#name, name##_fields, COUNT(name##_fields), sizeof(name)};
-#define ASK(name, subject, request, reply)                                                     \
-    static const message_field name##_request_fields[] = {request};                            \
-    static const message_shape name##_request_shape = {                                        \
-        #name, name##_request_fields, COUNT(name##_request_fields), sizeof(name##_request)};   \
-    static const message_field name##_reply_fields[] = {reply};                                \
-    static const message_shape name##_reply_shape = {                                          \
+#define RECORD(name, fields)                                                                      \
+    static const message_field name##_record_fields[] = {fields};                                 \
+    const message_shape shape_##name = {#name, name##_record_fields, COUNT(name##_record_fields), \
+                                        sizeof(name##_record)};
+#define TELL(name, subject, fields)                                                        \
+    static const message_field name##_fields[] = {fields};                                 \
+    static const message_shape name##_shape = {#name, name##_fields, COUNT(name##_fields), \
+                                               sizeof(name)};
+#define ASK(name, subject, request, reply)                                                   \
+    static const message_field name##_request_fields[] = {request};                          \
+    static const message_shape name##_request_shape = {                                      \
+        #name, name##_request_fields, COUNT(name##_request_fields), sizeof(name##_request)}; \
+    static const message_field name##_reply_fields[] = {reply};                              \
+    static const message_shape name##_reply_shape = {                                        \
         #name, name##_reply_fields, COUNT(name##_reply_fields), sizeof(name##_reply)};
 #include "api/messages.def"
 #undef RECORD
@@ -57,7 +59,8 @@
 const message_info message_infos[MESSAGE_KINDS] = {
 #define RECORD(name, fields)
 #define TELL(name, subject, fields) {#name, subject, &name##_shape, NULL},
-#define ASK(name, subject, request, reply) {#name, subject, &name##_request_shape, &name##_reply_shape},
+#define ASK(name, subject, request, reply) \
+    {#name, subject, &name##_request_shape, &name##_reply_shape},
 #include "api/messages.def"
 #undef RECORD
 #undef TELL

@@ -1,6 +1,5 @@
 // Every message survives its wire and its JSON form; the bytes of a few are pinned.
 #include "api/api.h"
-
 #include "base/hash.h"
 #include "base/str.h"
 #include "base/test.h"
@@ -12,8 +11,10 @@ typedef struct list {
     size_t count;
 } list;
 
-// Fills any struct by its shape with values made from a counter: texts, numbers large and small, nested lists.
-static void sample_fill(arena *a, const message_shape *shape, char *at, unsigned *counter, bool text)
+// Fills any struct by its shape with values made from a counter: texts, numbers large and small,
+// nested lists.
+static void
+sample_fill(arena *a, const message_shape *shape, char *at, unsigned *counter, bool text)
 {
     for (size_t i = 0; i < shape->count; at += field_bytes(shape->fields[i++].kind)) {
         unsigned n = ++*counter;
@@ -31,8 +32,12 @@ static void sample_fill(arena *a, const message_shape *shape, char *at, unsigned
                 s.len = 0;
             memcpy(at, &s, sizeof s);
             break;
-        case FIELD_NUMBER: memcpy(at, &number, sizeof number); break;
-        case FIELD_FLAG: *(bool *)at = n % 2; break;
+        case FIELD_NUMBER:
+            memcpy(at, &number, sizeof number);
+            break;
+        case FIELD_FLAG:
+            *(bool *)at = n % 2;
+            break;
         case FIELD_LIST:
             l.at = arena_take(a, l.count * shape->fields[i].record->bytes + 1);
             for (size_t e = 0; e < l.count; e++)
@@ -56,8 +61,12 @@ static void sample_check(const message_shape *shape, const char *one, const char
             memcpy(&t, two, sizeof t);
             CHECK(str_is(s, t));
             break;
-        case FIELD_NUMBER: CHECK(memcmp(one, two, 8) == 0); break;
-        case FIELD_FLAG: CHECK(*(const bool *)one == *(const bool *)two); break;
+        case FIELD_NUMBER:
+            CHECK(memcmp(one, two, 8) == 0);
+            break;
+        case FIELD_FLAG:
+            CHECK(*(const bool *)one == *(const bool *)two);
+            break;
         case FIELD_LIST:
             memcpy(&l, one, sizeof l);
             memcpy(&m, two, sizeof m);
@@ -74,7 +83,8 @@ static void sample_check(const message_shape *shape, const char *one, const char
 }
 
 // Runs `check` over the request and the reply of every message, five fillings each.
-static void samples_each(void (*check)(arena *a, uint64_t kind, const message_shape *shape, const void *fields))
+static void
+samples_each(void (*check)(arena *a, uint64_t kind, const message_shape *shape, const void *fields))
 {
     unsigned counter = 0;
     for (uint64_t kind = 0; kind < MESSAGE_KINDS; kind++) {
@@ -110,7 +120,8 @@ static void wire_check(arena *a, uint64_t kind, const message_shape *shape, cons
     CHECK(back.kind == kind && str_is(back.account, STR("alice")) && back.deadline_ms == 5000);
     CHECK(str_is(back.request_id, STR("r1")) && str_is(back.project, STR("p")));
     sample_check(shape, fields, read);
-    // Cut anywhere, it is refused or reads as an older peer's message: never past the end (ASan watches).
+    // Cut anywhere, it is refused or reads as an older peer's message: never past the end (ASan
+    // watches).
     for (size_t len = 0; len < out.len; len += 1 + out.len / 64) {
         char *cut = arena_take(a, len + 1);
         memcpy(cut, out.at, len);
@@ -148,7 +159,8 @@ TEST(api_every_message_survives_json)
     samples_each(json_check);
 }
 
-static void hex_check(uint64_t kind, const message_shape *shape, const void *fields, const char *hex)
+static void
+hex_check(uint64_t kind, const message_shape *shape, const void *fields, const char *hex)
 {
     OWNED(arena_drop) arena *a = NULL;
     CHECK(arena_open(&a, 1 << 20).code == OK);
@@ -159,22 +171,38 @@ static void hex_check(uint64_t kind, const message_shape *shape, const void *fie
     assert_string_equal(hex_of(a, buf_str(&out)).at, hex);
 }
 
-#define GOLDEN_HEAD "020000007231" "0100000070" "05000000616c696365" "8813000000000000"
+#define GOLDEN_HEAD      \
+    "020000007231"       \
+    "0100000070"         \
+    "05000000616c696365" \
+    "8813000000000000"
 
 TEST(api_bytes_of_messages_are_pinned)
 {
     auth_login_request login = {STR("al"), STR("d")};
     hex_check(MSG_auth_login, message_infos[MSG_auth_login].request, &login,
-              "0101" "0a000000617574682e6c6f67696e" GOLDEN_HEAD "02000000616c" "0100000064");
+              "0101"
+              "0a000000617574682e6c6f67696e" GOLDEN_HEAD "02000000616c"
+              "0100000064");
     door_record doors[] = {{STR("p2p"), 14282}};
     seer_heartbeat beat = {.name = STR("n"), .copies = 2, .doors = {doors, 1}, .leaving = true};
     hex_check(MSG_seer_heartbeat, message_infos[MSG_seer_heartbeat].request, &beat,
-              "0101" "0e000000736565722e686561727462656174" GOLDEN_HEAD "010000006e" "00000000"
-              "00000000" "0200000000000000" "01000000" "0f000000" "03000000703270" "ca37000000000000"
-              "0000000000000000" "0000000000000000" "01");
+              "0101"
+              "0e000000736565722e686561727462656174" GOLDEN_HEAD "010000006e"
+              "00000000"
+              "00000000"
+              "0200000000000000"
+              "01000000"
+              "0f000000"
+              "03000000703270"
+              "ca37000000000000"
+              "0000000000000000"
+              "0000000000000000"
+              "01");
     hoarder_collect_request collect = {true};
     hex_check(MSG_hoarder_collect, message_infos[MSG_hoarder_collect].request, &collect,
-              "0101" "0f000000686f61726465722e636f6c6c656374" GOLDEN_HEAD "01");
+              "0101"
+              "0f000000686f61726465722e636f6c6c656374" GOLDEN_HEAD "01");
 }
 
 TEST(api_subjects_are_unique_and_begin_with_a_protocol)
@@ -200,7 +228,8 @@ TEST(api_errors_travel_with_code_and_text)
     assert_string_equal(e.what, "no space left");
     node_ping_request ping;
     message_header h;
-    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_node_ping].request, &ping).code == ERR_SYNTAX);
+    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_node_ping].request, &ping).code ==
+          ERR_SYNTAX);
     out.at[2] = 77; // a code of the future
     CHECK(message_read_error(a, buf_str(&out), &e).code == OK && e.code == ERR_SYSTEM);
 }
@@ -230,9 +259,11 @@ TEST(api_limits_refuse_before_memory_is_taken)
     message_write(&out, &h, message_infos[MSG_worker_counts].request, &counts);
     size_t at = out.len - 20;
     memset(out.at + at, 0xff, 4);
-    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_worker_counts].request, &counts).code == ERR_LIMIT);
+    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_worker_counts].request, &counts)
+              .code == ERR_LIMIT);
     out.at[at + 2] = out.at[at + 3] = 0;
-    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_worker_counts].request, &counts).code == ERR_SYNTAX);
+    CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_worker_counts].request, &counts)
+              .code == ERR_SYNTAX);
     static const char large[MESSAGE_BYTES_MAX + 1] = {1, 1};
     CHECK(message_read_header((str){large, sizeof large}, &h).code == ERR_LIMIT);
 }
@@ -255,7 +286,8 @@ TEST(api_older_record_reads_as_zero_behind)
     buf_add(&out, STR("\2\0\0\0cd\7\0\0\0\0\0\0\0newfield"));
     seer_resolve_reply r;
     CHECK(message_read(a, buf_str(&out), &h, message_infos[MSG_seer_resolve].reply, &r).code == OK);
-    CHECK(r.targets.count == 2 && str_is(r.targets.at[0].name, STR("ab")) && r.targets.at[0].port == 0);
+    CHECK(r.targets.count == 2 && str_is(r.targets.at[0].name, STR("ab")) &&
+          r.targets.at[0].port == 0);
     CHECK(str_is(r.targets.at[1].name, STR("cd")) && r.targets.at[1].port == 7);
 }
 
@@ -275,14 +307,17 @@ TEST(api_json_of_the_wrong_type_names_the_field)
     OWNED(arena_drop) arena *a = NULL;
     CHECK(arena_open(&a, 1 << 20).code == OK);
     err e;
-    CHECK(json_login_read(a, "{\"revision\":3,\"project\":null,\"other\":[1]}", &e).code == OK && e.code == OK);
+    CHECK(json_login_read(a, "{\"revision\":3,\"project\":null,\"other\":[1]}", &e).code == OK &&
+          e.code == OK);
     CHECK(json_login_read(a, "{\"revision\":\"3\"}", &e).code == OK && e.code == OK);
-    const char *const bad[] = {"{\"revision\":-3}", "{\"revision\":3.5}", "{\"revision\":\"x\"}", "{\"revision\":{}}"};
+    const char *const bad[] = {"{\"revision\":-3}", "{\"revision\":3.5}", "{\"revision\":\"x\"}",
+                               "{\"revision\":{}}"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         CHECK(json_login_read(a, bad[i], &e).code == OK);
         CHECK(e.code == ERR_SYNTAX);
         assert_string_equal(e.what, "field 'revision' must be a whole number");
     }
-    CHECK(json_login_read(a, "{\"revision\":3,\"project\":7}", &e).code == OK && e.code == ERR_SYNTAX);
+    CHECK(json_login_read(a, "{\"revision\":3,\"project\":7}", &e).code == OK &&
+          e.code == ERR_SYNTAX);
     CHECK(json_login_read(a, "[3]", &e).code == OK && e.code == ERR_SYNTAX);
 }

@@ -4,7 +4,6 @@
 // over and absent or null ones are zero, as on the wire; a field of the wrong type is an error that
 // names it.
 #include "api/api.h"
-
 #include "base/hash.h"
 #include "base/str.h"
 
@@ -47,7 +46,9 @@ static void number_write(json_writer *w, const char *name, uint64_t number)
     json_put_text(w, name, (str){digits + at, sizeof digits - at});
 }
 
-void message_json_write(json_writer *w, const char *name, const message_shape *shape,
+void message_json_write(json_writer *w,
+                        const char *name,
+                        const message_shape *shape,
                         const void *fields)
 {
     const char *at = fields;
@@ -70,7 +71,9 @@ void message_json_write(json_writer *w, const char *name, const message_shape *s
             memcpy(&number, at, sizeof number);
             number_write(w, f->name, number);
             break;
-        case FIELD_FLAG: json_put_flag(w, f->name, *(const bool *)at); break;
+        case FIELD_FLAG:
+            json_put_flag(w, f->name, *(const bool *)at);
+            break;
         case FIELD_LIST:
             memcpy(&l, at, sizeof l);
             json_open_list(w, f->name);

@@ -1,12 +1,11 @@
 // The bytes of messages: version, form, header and fields in order, little-endian.
 //
-// A message: u8 version, u8 form (1: fields follow, 2: an error), then for fields the texts subject,
-// request id, project, account and u64 deadline, then the fields. Texts and bytes: u32 length, bytes.
-// Lists: u32 count, then each record behind its u32 length, so that unknown fields at a record's end
-// can be skipped as well. An error: u32 code, u32 sys, text. The subject travels as text, since
-// message_kind is renumbered when a line is added to messages.def.
+// A message: u8 version, u8 form (1: fields follow, 2: an error), then for fields the texts
+// subject, request id, project, account and u64 deadline, then the fields. Texts and bytes: u32
+// length, bytes. Lists: u32 count, then each record behind its u32 length, so that unknown fields
+// at a record's end can be skipped as well. An error: u32 code, u32 sys, text. The subject travels
+// as text, since message_kind is renumbered when a line is added to messages.def.
 #include "api/api.h"
-
 #include "base/str.h"
 
 #include <assert.h>
@@ -66,7 +65,9 @@ static void fields_write(buf *out, const message_shape *shape, const char *at, s
             memcpy(&number, at, sizeof number);
             buf_add_u64(out, number);
             break;
-        case FIELD_FLAG: buf_add_byte(out, *(const bool *)at ? 1 : 0); break;
+        case FIELD_FLAG:
+            buf_add_byte(out, *(const bool *)at ? 1 : 0);
+            break;
         case FIELD_LIST:
             memcpy(&l, at, sizeof l);
             list_write(out, shape->fields[i].record, l, entries);
@@ -75,7 +76,9 @@ static void fields_write(buf *out, const message_shape *shape, const char *at, s
     }
 }
 
-void message_write(buf *out, const message_header *header, const message_shape *shape,
+void message_write(buf *out,
+                   const message_header *header,
+                   const message_shape *shape,
                    const void *fields)
 {
     assert(header->kind < MESSAGE_KINDS);
@@ -237,8 +240,8 @@ err message_read_header(str bytes, message_header *header)
     return header_read(&r, header);
 }
 
-err message_read(arena *a, str bytes, message_header *header, const message_shape *shape,
-                 void *fields)
+err message_read(
+    arena *a, str bytes, message_header *header, const message_shape *shape, void *fields)
 {
     memset(fields, 0, shape->bytes);
     reader r = {.memory = a, .rest = bytes};

@@ -5,6 +5,7 @@
 #include "base/str.h"
 
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -110,6 +111,63 @@ err gunzip(arena *a, str packed, size_t limit, str *out)
         return fail(ERR_MEMORY, 0, "start gunzip");
     TRY(gunzip_into(&z, packed, &b));
     return compress_finish(a, &b, out);
+}
+
+struct gunzip_stream {
+    z_stream z;
+    bool whole; // between two members
+};
+
+err gunzip_stream_open(gunzip_stream **out)
+{
+    gunzip_stream *s = calloc(1, sizeof(*s));
+    if (s == NULL || inflateInit2(&s->z, GZIP_WINDOW) != Z_OK) {
+        free(s);
+        return fail(ERR_MEMORY, 0, "start gunzip");
+    }
+    *out = s;
+    return ok();
+}
+
+err gunzip_stream_step(gunzip_stream *s, str *packed, char *to, size_t room, size_t *got)
+{
+    size_t done = 0;
+    while (done < room) {
+        uInt most = room - done < UINT_MAX ? (uInt)(room - done) : UINT_MAX;
+        str rest = *packed;
+        compress_feed(&s->z, &rest);
+        s->z.next_out = (Bytef *)to + done;
+        s->z.avail_out = most;
+        if (s->whole && packed->len == 0)
+            break;
+        int result = inflate(&s->z, Z_NO_FLUSH);
+        done += most - s->z.avail_out;
+        *packed = str_from(*packed, packed->len - rest.len - s->z.avail_in);
+        s->whole = result == Z_STREAM_END;
+        if (s->whole)
+            result = inflateReset(&s->z); // the next member
+        if (result == Z_MEM_ERROR)
+            return fail(ERR_MEMORY, 0, "read gzip");
+        if (result == Z_BUF_ERROR) // it needs more input
+            break;
+        if (result != Z_OK)
+            return fail(ERR_SYNTAX, result, "damaged gzip");
+    }
+    *got = done;
+    return ok();
+}
+
+bool gunzip_stream_whole(const gunzip_stream *s)
+{
+    return s->whole;
+}
+
+void gunzip_stream_close(gunzip_stream *s)
+{
+    if (s == NULL)
+        return;
+    (void)inflateEnd(&s->z);
+    free(s);
 }
 
 // Numbers of the zip format (its APPNOTE, 4.3): little-endian, none aligned.

@@ -166,3 +166,41 @@ TEST(zip_single_read_prefers_the_artifact_and_tells_absence)
     CHECK(zip_single_read(a, buf_str(&b), 100, &out).code == ERR_ABSENT);
     CHECK(zip_single_read(a, STR("PK"), 100, &out).code == ERR_SYNTAX);
 }
+
+TEST(gunzip_stream_takes_pieces_of_any_size)
+{
+    OWNED(arena_drop) arena *a = NULL;
+    str one, two, packed;
+    CHECK(arena_open(&a, 16 << 20).code == OK);
+    char *zeros = arena_take(a, 1 << 20);
+    CHECK(gzip_of(a, (str){zeros, 1 << 20}, &one).code == OK);
+    CHECK(gzip_of(a, STR("and the end"), &two).code == OK);
+    packed = str_join(a, (str[]){one, two}, 2, STR(""));
+    for (size_t piece = 1; piece < 4000; piece = piece * 3 + 1) {
+        gunzip_stream *s;
+        char out[1000], last[12] = "";
+        size_t total = 0, got;
+        CHECK(gunzip_stream_open(&s).code == OK);
+        CHECK(!gunzip_stream_whole(s));
+        for (str rest = packed; rest.len > 0;) {
+            str in = str_first(rest, piece);
+            rest = str_from(rest, in.len);
+            do {
+                CHECK(gunzip_stream_step(s, &in, out, sizeof(out), &got).code == OK);
+                total += got;
+                if (got >= 11)
+                    memcpy(last, out + got - 11, 11);
+            } while (in.len > 0 || got == sizeof(out));
+        }
+        CHECK(total == (1 << 20) + 11 && gunzip_stream_whole(s));
+        CHECK(piece < 100 || strcmp(last, "and the end") == 0);
+        gunzip_stream_close(s);
+    }
+    gunzip_stream *s;
+    char out[10];
+    size_t got;
+    str bad = STR("no gzip at all");
+    CHECK(gunzip_stream_open(&s).code == OK);
+    CHECK(gunzip_stream_step(s, &bad, out, sizeof(out), &got).code == ERR_SYNTAX);
+    gunzip_stream_close(s);
+}

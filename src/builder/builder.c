@@ -131,7 +131,7 @@ void build_cancel(build *who)
 void builder_toolchains(builder *b, builder_toolchain *each, void *data)
 {
     const tools *t = &b->tools;
-    char version[128];
+    char version[PATH_MAX + 128];
     (void)snprintf(version, sizeof(version), "%s %s", t->go_version, t->go_root);
     each(data, "go", t->go_problem != NULL ? "" : version, t->go_problem);
     (void)snprintf(version, sizeof(version), "%.*s %s", (int)strcspn(t->clang_version, "."), t->clang_version,

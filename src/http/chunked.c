@@ -1,5 +1,4 @@
-// The chunked decoder: one state per place in the grammar, no bare LF, no blanks, every length
-// bounded.
+// The chunked decoder: one state per place in the grammar, no bare LF, every length bounded.
 #include "http/chunked.h"
 
 #include "http/parse.h"

@@ -26,8 +26,8 @@ typedef struct http_client_request {
     void (*on_head)(void *data, http_call *c, const http_answer_head *head); // may be NULL
     void (*on_piece)(void *data, http_call *c, str piece);                   // NULL: collect
     void (*on_done)(void *data, http_call *c, err e, const http_answer_head *head, str body);
-    void (*on_drain)(void *data,
-                     http_call *c); // of a streamed body, after http_call_send_full(); may be NULL
+    // Of a streamed body: go on after http_call_send_full(). May be NULL.
+    void (*on_drain)(void *data, http_call *c);
     void *data;
 } http_client_request;
 err http_client_open(http_client **out, loop *l, size_t idle_per_address_max) MUST_USE;
@@ -38,8 +38,8 @@ void http_client_close(http_client *c); // fails what is under way with ERR_CLOS
 // ERR_LIMIT (head or body too large), ERR_SYNTAX (not an HTTP/1.1 answer), ERR_UNSUPPORTED (101,
 // transfer coding), or what connecting gave.
 err http_client_send(http_client *c, const http_client_request *request, http_call **out) MUST_USE;
-err http_call_send(http_call *c, str piece)
-    MUST_USE; // ERR_LIMIT: queue full, nothing was taken; ERR_CLOSED: on_done comes
+// ERR_LIMIT: the queue is full, nothing was taken. ERR_CLOSED: broken, on_done comes.
+err http_call_send(http_call *c, str piece) MUST_USE;
 bool http_call_send_full(const http_call *c); // stop producing until on_drain
 void http_call_send_end(http_call *c);
 void http_call_read_pause(http_call *c, bool paused);

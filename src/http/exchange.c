@@ -1,5 +1,4 @@
-// One connection of the server: reads heads, calls the handler, feeds bodies, one request at a
-// time.
+// One connection of the server: its life, its turns and its ends; one request at a time.
 //
 // The happy path is: 1. bytes arrive and are pumped in place, 2. a whole head is parsed and the
 // handler called, 3. the body flows to whom asked for it, 4. the answer ends and the next request's

@@ -1,5 +1,4 @@
-// For tests: a loop with a server whose paths show what a handler can do, and raw sockets to talk
-// to it.
+// For tests: a loop with a server whose paths show what handlers can do, and raw sockets.
 #pragma once
 #include "base/base.h"
 #include "base/buf.h"

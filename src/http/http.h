@@ -1,5 +1,4 @@
-// HTTP/1.1 as values: methods, statuses, header lists, strict requests and answers (RFC 9110, RFC
-// 9112).
+// HTTP/1.1 as values: methods, statuses, header lists, strict requests and answers.
 #pragma once
 #include "base/base.h"
 #include "base/buf.h"

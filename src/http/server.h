@@ -4,8 +4,8 @@
 #include "io/conn.h"
 
 typedef struct http_server http_server;
-typedef struct http_exchange
-    http_exchange; // one request and its answer; lives until answered or broken
+// One request and its answer; lives until it is answered or broken.
+typedef struct http_exchange http_exchange;
 typedef struct http_limits {
     size_t head_bytes;              // request line + headers (0 = 32 KiB); 431
     size_t header_count;            // 0 = 100; 431

@@ -1,5 +1,4 @@
-// Paths and queries of request targets: decoding, and one normal form that is safe to look things
-// up with.
+// Paths of request targets in one normal form that is safe to look things up with.
 #pragma once
 #include "http/http.h"
 

@@ -1,7 +1,8 @@
 // Asks, answers and tells of the embedded engine.
 //
-// The happy path of an ask is: encode, a letter, choose who answers, decode, handler, answer encoded,
-// a letter, decode, on_reply. What can fail: nobody serves it, the deadline, a node that leaves, memory.
+// The happy path of an ask is: encode, a letter, choose who answers, decode, handler, answer
+// encoded, a letter, decode, on_reply. What can fail: nobody serves it, the deadline, a node that
+// leaves, memory.
 #include "base/fault.h"
 #include "base/str.h"
 #include "mesh/mesh_inner.h"
@@ -241,8 +242,14 @@ static ask *ask_open(mesh *m, str node, uint64_t deadline_ms, void *data)
     return a;
 }
 
-void mesh_ask(mesh *m, str node, message_kind kind, const message_header *header,
-              const void *request_fields, uint64_t deadline_ms, mesh_replied *on_reply, void *data)
+void mesh_ask(mesh *m,
+              str node,
+              message_kind kind,
+              const message_header *header,
+              const void *request_fields,
+              uint64_t deadline_ms,
+              mesh_replied *on_reply,
+              void *data)
 {
     assert(message_infos[kind].reply != NULL);
     ask *a = ask_open(m, node, deadline_ms, data);
@@ -255,8 +262,8 @@ void mesh_ask(mesh *m, str node, message_kind kind, const message_header *header
     a->error = a->request.error;
 }
 
-void mesh_ask_raw(mesh *m, str node, str request, uint64_t deadline_ms, mesh_replied_raw *on_reply,
-                  void *data)
+void mesh_ask_raw(
+    mesh *m, str node, str request, uint64_t deadline_ms, mesh_replied_raw *on_reply, void *data)
 {
     ask *a = ask_open(m, node, deadline_ms, data);
     a->on_raw = on_reply;
@@ -358,7 +365,8 @@ err mesh_listen(mesh *m, message_kind kind, void (*on)(void *data, const void *f
     listener *x = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *x);
     if (x == NULL)
         return fail(ERR_MEMORY, 0, "listen");
-    *x = (listener){.node = m, .number = ++m->engine->numbers, .kind = kind, .on = on, .data = data};
+    *x =
+        (listener){.node = m, .number = ++m->engine->numbers, .kind = kind, .on = on, .data = data};
     chain_add(&m->engine->listeners, &x->link);
     return ok();
 }

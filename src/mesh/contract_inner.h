@@ -14,5 +14,7 @@ typedef struct world {
 void world_open(world *w, const mesh_factory *factory);
 void world_close(world *w);
 mesh *world_join(world *w, const char *name, const char *protocols);
-void world_wait(world *w, const size_t *counter, size_t value); // until it is that; fails after five seconds
-void world_rest(world *w, uint64_t ms);                        // turns for that long
+void world_wait(world *w,
+                const size_t *counter,
+                size_t value);          // until it is that; fails after five seconds
+void world_rest(world *w, uint64_t ms); // turns for that long

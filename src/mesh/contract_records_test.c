@@ -1,8 +1,7 @@
 // The contract suite, second half: commits, watches, queues, and faults by count.
-#include "mesh/contract_inner.h"
-
 #include "base/clock.h"
 #include "base/fault.h"
+#include "mesh/contract_inner.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +54,8 @@ void contract_commit_order_and_compare(const mesh_factory *factory)
     CHECK(r.ok == COMMITS && s.other == COMMITS && s.error.code == ERR_CONFLICT);
     store_entry e;
     CHECK(mesh_get(one, STR("b"), STR("k7"), w.memory, &e).code == OK);
-    store_change both[] = {put_of(STR("k7"), STR("2"), e.revision), put_of(STR("k8"), STR("2"), 1 << 30)};
+    store_change both[] = {put_of(STR("k7"), STR("2"), e.revision),
+                           put_of(STR("k8"), STR("2"), 1 << 30)};
     mesh_commit(one, both, 2, on_commit, &s);
     mesh_commit(one, both, 1, on_commit, &r);
     world_wait(&w, &r.count, COMMITS + 1);
@@ -64,7 +64,8 @@ void contract_commit_order_and_compare(const mesh_factory *factory)
     CHECK(mesh_get(two, STR("b"), STR("none"), w.memory, &e).code == ERR_ABSENT);
     store_entry *list;
     size_t count;
-    CHECK(mesh_list(two, STR("b"), STR("k1"), STR("k1"), 5, false, w.memory, &list, &count).code == OK);
+    CHECK(mesh_list(two, STR("b"), STR("k1"), STR("k1"), 5, false, w.memory, &list, &count).code ==
+          OK);
     CHECK(count == 5 && str_is(list[0].key, STR("k10")));
     world_close(&w);
 }
@@ -154,7 +155,9 @@ void contract_watch_meets_writes(const mesh_factory *factory)
     mesh_watch *watches[10];
     for (size_t i = 0; i < COMMITS; i++) {
         if (i % 20 == 0)
-            CHECK(mesh_watch_open(&watches[i / 20], n, STR("b"), STR("w"), on_watch, &beliefs[i / 20]).code == OK);
+            CHECK(
+                mesh_watch_open(&watches[i / 20], n, STR("b"), STR("w"), on_watch, &beliefs[i / 20])
+                    .code == OK);
         watch_write(m, i % KEYS, i % 11 == 0 ? 0 : (int)i, &r);
         if (i % 3 == 0)
             loop_turn(w.loop, 0);
@@ -221,7 +224,8 @@ static size_t queue_left(world *w, mesh *m)
 {
     store_entry *list;
     size_t count = 99;
-    CHECK(mesh_list(m, STR("queue/jobs"), STR(""), STR(""), 100, false, w->memory, &list, &count).code == OK);
+    CHECK(mesh_list(m, STR("queue/jobs"), STR(""), STR(""), 100, false, w->memory, &list, &count)
+              .code == OK);
     return count;
 }
 
@@ -231,7 +235,7 @@ void contract_queue_delivers_and_ends(const mesh_factory *factory)
     world_open(&w, factory);
     mesh *m = world_join(&w, "a@u", "");
     consumer c = {.got = 0};
-    queue_add(&w, m, "j1", "one"); // before anybody listens
+    queue_add(&w, m, "j1", "one");     // before anybody listens
     queue_add(&w, m, "j1", "another"); // is there already
     consumer_open(&c, m, 2, LONG_MS);
     CHECK(c.got == 0);
@@ -354,7 +358,8 @@ typedef struct ends {
     size_t replies, good, commits, completes, tells;
 } ends;
 
-static void serve_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)data;
     (void)header;

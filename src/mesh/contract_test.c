@@ -1,8 +1,7 @@
 // The contract suite, first half: ask, answer, tell, leave.
-#include "mesh/contract_inner.h"
-
 #include "base/clock.h"
 #include "base/file.h"
+#include "mesh/contract_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +73,8 @@ static void on_login_reply(void *data, err e, const void *fields)
     }
 }
 
-static void serve_login(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_login(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     seen *s = data;
     const auth_login_request *r = fields;
@@ -124,7 +124,8 @@ void contract_ask_is_answered_once(const mesh_factory *factory)
     world_close(&w);
 }
 
-static void serve_refusal(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_refusal(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const auth_login_request *r = fields;
@@ -225,7 +226,8 @@ typedef struct question {
     uint64_t number;
 } question;
 
-static void serve_publish(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_publish(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     seen *s = data;
     (void)header;
@@ -252,7 +254,8 @@ void contract_ask_many(const mesh_factory *factory)
     for (uint64_t i = 0; i < MANY; i++) {
         questions[i] = (question){&s, i};
         tns_publish_request r = {.sequence = i, .project = STR("p")};
-        mesh_ask(client, STR(""), MSG_tns_publish, NULL, &r, LONG_MS, on_publish_reply, &questions[i]);
+        mesh_ask(client, STR(""), MSG_tns_publish, NULL, &r, LONG_MS, on_publish_reply,
+                 &questions[i]);
         if (i % 100 == 0)
             loop_turn(w.loop, 0);
     }
@@ -266,7 +269,8 @@ void contract_ask_many(const mesh_factory *factory)
     world_close(&w);
 }
 
-static void serve_document(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_document(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const tns_publish_request *r = fields;
@@ -277,7 +281,8 @@ static void serve_document(void *data, mesh_incoming *in, const message_header *
     mesh_answer(in, &reply);
 }
 
-static void serve_large_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+serve_large_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     (void)fields;

@@ -1,4 +1,5 @@
-// The certificate authority of a universe: made once, read at every start, signs its nodes' certificates.
+// The certificate authority of a universe: made once, read at every start, signs its nodes'
+// certificates.
 #include "mesh/identity.h"
 
 #include "base/clock.h"
@@ -6,11 +7,12 @@
 #include "base/hash.h"
 #include "base/str.h"
 
-#include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,15 +102,15 @@ static X509 *certificate_new(EVP_PKEY *key, str name, unsigned days)
         return NULL;
     X509_NAME *subject = X509_get_subject_name(c);
     str common = str_first(name, NAME_MAX_BYTES);
-    bool good = X509_set_version(c, X509_VERSION_3) == 1 && serial_set(c) &&
-                X509_gmtime_adj(X509_getm_notBefore(c), -EARLIER_SECONDS) != NULL &&
-                X509_gmtime_adj(X509_getm_notAfter(c), (long)days * DAY_SECONDS) != NULL &&
-                X509_set_pubkey(c, key) == 1 &&
-                X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC,
-                                           (const unsigned char *)"ctau", -1, -1, 0) == 1 &&
-                X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-                                           (const unsigned char *)common.at, (int)common.len, -1,
-                                           0) == 1;
+    bool good =
+        X509_set_version(c, X509_VERSION_3) == 1 && serial_set(c) &&
+        X509_gmtime_adj(X509_getm_notBefore(c), -EARLIER_SECONDS) != NULL &&
+        X509_gmtime_adj(X509_getm_notAfter(c), (long)days * DAY_SECONDS) != NULL &&
+        X509_set_pubkey(c, key) == 1 &&
+        X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_ASC, (const unsigned char *)"ctau", -1,
+                                   -1, 0) == 1 &&
+        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)common.at,
+                                   (int)common.len, -1, 0) == 1;
     if (good)
         return c;
     X509_free(c);
@@ -164,7 +166,8 @@ static err authority_read_key(authority *c, arena *a, const char *folder)
     c->key = memory != NULL ? PEM_read_bio_PrivateKey(memory, NULL, NULL, (void *)"") : NULL;
     explicit_bzero((char *)text.at, text.len);
     if (c->key == NULL || !EVP_PKEY_is_a(c->key, "EC"))
-        return fail(ERR_SYNTAX, 0, "ca.key is damaged: put a copy back, or start the universe with --clean");
+        return fail(ERR_SYNTAX, 0,
+                    "ca.key is damaged: put a copy back, or start the universe with --clean");
     return ok();
 }
 
@@ -177,10 +180,12 @@ static err authority_read_certificate(authority *c, arena *a, const char *folder
     OWNED(bio_drop) BIO *memory = BIO_new_mem_buf(text.at, (int)text.len);
     c->certificate = memory != NULL ? PEM_read_bio_X509(memory, NULL, NULL, (void *)"") : NULL;
     if (c->certificate == NULL)
-        return fail(ERR_SYNTAX, 0, "ca.pem is damaged: remove it alone, it is made again from ca.key");
+        return fail(ERR_SYNTAX, 0,
+                    "ca.pem is damaged: remove it alone, it is made again from ca.key");
     if (X509_check_private_key(c->certificate, c->key) != 1 ||
         X509_verify(c->certificate, c->key) != 1)
-        return fail(ERR_SYNTAX, 0, "ca.pem and ca.key are not of one universe: put the right copies back");
+        return fail(ERR_SYNTAX, 0,
+                    "ca.pem and ca.key are not of one universe: put the right copies back");
     (void)X509_NAME_get_text_by_NID(X509_get_subject_name(c->certificate), NID_commonName, name,
                                     sizeof name);
     if (!str_is(str_of(name), str_first(universe, NAME_MAX_BYTES)))
@@ -197,7 +202,8 @@ static err authority_load(authority *c, arena *a, const char *folder, str univer
     bool certificate = file_exists(path);
     err e = authority_read_key(c, a, folder);
     if (e.code == ERR_ABSENT && certificate)
-        return fail(ERR_SYNTAX, 0, "ca.key is missing: put a copy back, or start the universe with --clean");
+        return fail(ERR_SYNTAX, 0,
+                    "ca.key is missing: put a copy back, or start the universe with --clean");
     if (e.code != OK && e.code != ERR_ABSENT)
         return e;
     if (certificate)
@@ -283,8 +289,13 @@ static bool uri_add(X509 *c, const char *uri)
     return X509_add1_ext_i2d(c, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) == 1;
 }
 
-err authority_issue(authority *c, arena *a, str node, str protocols, unsigned days,
-                    str *certificate_pem, str *key_pem)
+err authority_issue(authority *c,
+                    arena *a,
+                    str node,
+                    str protocols,
+                    unsigned days,
+                    str *certificate_pem,
+                    str *key_pem)
 {
     if (protocols.len == 0)
         protocols = STR("-");
@@ -298,8 +309,7 @@ err authority_issue(authority *c, arena *a, str node, str protocols, unsigned da
         return fail(ERR_SYNTAX, 0, "node's name or protocols");
     OWNED(key_drop) EVP_PKEY *key = EVP_EC_gen("P-256");
     OWNED(certificate_drop) X509 *made = key != NULL ? certificate_new(key, node, days) : NULL;
-    if (made == NULL ||
-        X509_set_issuer_name(made, X509_get_subject_name(c->certificate)) != 1 ||
+    if (made == NULL || X509_set_issuer_name(made, X509_get_subject_name(c->certificate)) != 1 ||
         !extension_add(made, c->certificate, NID_basic_constraints, "critical,CA:FALSE") ||
         !extension_add(made, c->certificate, NID_key_usage, "critical,digitalSignature") ||
         !extension_add(made, c->certificate, NID_ext_key_usage, "serverAuth,clientAuth") ||

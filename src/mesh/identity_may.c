@@ -1,8 +1,7 @@
 // The table of who may send what, and the names in it.
-#include "mesh/identity_inner.h"
-
 #include "base/str.h"
 #include "mesh/identity.h"
+#include "mesh/identity_inner.h"
 
 enum {
     NOBODY = ROLE_NOBODY,
@@ -87,10 +86,12 @@ static unsigned identity_role(str protocol)
         const char *name;
         unsigned role;
     } roles[] = {
-        {"auth", ROLE_AUTH},           {"tns", ROLE_TNS},         {"seer", ROLE_SEER},
-        {"patrick", ROLE_PATRICK},     {"monkey", ROLE_MONKEY},   {"hoarder", ROLE_HOARDER},
-        {"substrate", ROLE_SUBSTRATE}, {"gateway", ROLE_GATEWAY}, {"client", ROLE_CLIENT},
-        {"-", ROLE_CLIENT},            {"elder", ROLE_ELDER},
+        {"auth", ROLE_AUTH},           {"tns", ROLE_TNS},
+        {"seer", ROLE_SEER},           {"patrick", ROLE_PATRICK},
+        {"monkey", ROLE_MONKEY},       {"hoarder", ROLE_HOARDER},
+        {"substrate", ROLE_SUBSTRATE}, {"gateway", ROLE_GATEWAY},
+        {"client", ROLE_CLIENT},       {"-", ROLE_CLIENT},
+        {"elder", ROLE_ELDER},
     };
     for (size_t i = 0; i < COUNT(roles); i++)
         if (str_is(str_of(roles[i].name), protocol))

@@ -1,13 +1,14 @@
-// The authority makes and keeps one identity; certificates say what they must; the table of senders is whole.
-#include "mesh/identity.h"
-
+// The authority makes and keeps one identity; certificates say what they must; the table of senders
+// is whole.
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "mesh/identity.h"
 #include "mesh/identity_inner.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,8 @@ TEST(identity_authority_refuses_damaged_files)
     CHECK(authority_open(&other, p.ca, STR("blackhole")).code == ERR_DENIED);
     str key;
     CHECK(file_read(p.memory, place_path(&p, "ca.key"), 1 << 16, &key).code == OK);
-    CHECK(file_write_durable(place_path(&p, "ca.key"), str_first(key, key.len / 2), 0600).code == OK);
+    CHECK(file_write_durable(place_path(&p, "ca.key"), str_first(key, key.len / 2), 0600).code ==
+          OK);
     CHECK(authority_open(&other, p.ca, STR("blackhole")).code == ERR_SYNTAX);
     str pem, foreign;
     CHECK(authority_issue(c, p.memory, STR("x"), STR(""), 1, &pem, &foreign).code == OK);
@@ -122,21 +124,25 @@ TEST(identity_certificates_hold_under_their_own_authority_alone)
     CHECK(authority_open(&d, place_path(&p, "other"), STR("blackhole")).code == OK);
     CHECK(!str_is(authority_universe_id(c), authority_universe_id(d)));
     str pem, key;
-    CHECK(authority_issue(c, p.memory, STR("tns@blackhole"), STR("tns+auth"), 90, &pem, &key).code == OK);
+    CHECK(
+        authority_issue(c, p.memory, STR("tns@blackhole"), STR("tns+auth"), 90, &pem, &key).code ==
+        OK);
     X509 *leaf = certificate_of(pem), *ca = certificate_of(authority_certificate(c));
     X509 *foreign = certificate_of(authority_certificate(d));
     const long day = 86400;
     CHECK(certificate_verify(leaf, ca, X509_PURPOSE_SSL_CLIENT, 0) == X509_V_OK);
     CHECK(certificate_verify(leaf, ca, X509_PURPOSE_SSL_SERVER, 89 * day) == X509_V_OK);
     CHECK(certificate_verify(leaf, ca, X509_PURPOSE_SSL_CLIENT, -30) == X509_V_OK);
-    CHECK(certificate_verify(leaf, ca, X509_PURPOSE_SSL_CLIENT, 91 * day) == X509_V_ERR_CERT_HAS_EXPIRED);
+    CHECK(certificate_verify(leaf, ca, X509_PURPOSE_SSL_CLIENT, 91 * day) ==
+          X509_V_ERR_CERT_HAS_EXPIRED);
     CHECK(certificate_verify(leaf, foreign, X509_PURPOSE_SSL_CLIENT, 0) != X509_V_OK);
     GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
     CHECK(names != NULL && sk_GENERAL_NAME_num(names) == 1);
     int type = 0;
     ASN1_STRING *uri = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, 0), &type);
     CHECK(type == GEN_URI);
-    assert_string_equal((const char *)ASN1_STRING_get0_data(uri), "ctau://blackhole/tns@blackhole/tns+auth");
+    assert_string_equal((const char *)ASN1_STRING_get0_data(uri),
+                        "ctau://blackhole/tns@blackhole/tns+auth");
     GENERAL_NAMES_free(names);
     CHECK(ASN1_STRING_length(X509_get0_serialNumber(leaf)) == 16);
     BIO *b = BIO_new_mem_buf(key.at, (int)key.len);
@@ -163,14 +169,30 @@ TEST(identity_uris_are_read_strictly)
 {
     identity i;
     CHECK(identity_read(STR("ctau://blackhole/tns/tns"), &i).code == OK);
-    CHECK(str_is(i.universe, STR("blackhole")) && str_is(i.node, STR("tns")) && identity_has(&i, STR("tns")));
+    CHECK(str_is(i.universe, STR("blackhole")) && str_is(i.node, STR("tns")) &&
+          identity_has(&i, STR("tns")));
     CHECK(identity_read(STR("ctau://u/n@u/tns+auth"), &i).code == OK);
-    CHECK(identity_has(&i, STR("auth")) && identity_has(&i, STR("tns")) && !identity_has(&i, STR("au")));
+    CHECK(identity_has(&i, STR("auth")) && identity_has(&i, STR("tns")) &&
+          !identity_has(&i, STR("au")));
     CHECK(identity_read(STR("ctau://u/client@u/-"), &i).code == OK && !identity_has(&i, STR("-")));
     static const char *const bad[] = {
-        "", "ctau://", "ctau://u", "ctau://u/n", "ctau://u/n/", "ctau:///n/tns", "ctau://u//tns",
-        "ctau://u/n/tns/", "ctau://u/n/tns+", "ctau://u/n/+tns", "ctau://u/n/tns++auth", "CTAU://u/n/tns",
-        "ctau://u/n/TNS", "ctau://u/n/tns ", "ctau://u/../tns", "ctau://u@v/n/tns", "http://u/n/tns",
+        "",
+        "ctau://",
+        "ctau://u",
+        "ctau://u/n",
+        "ctau://u/n/",
+        "ctau:///n/tns",
+        "ctau://u//tns",
+        "ctau://u/n/tns/",
+        "ctau://u/n/tns+",
+        "ctau://u/n/+tns",
+        "ctau://u/n/tns++auth",
+        "CTAU://u/n/tns",
+        "ctau://u/n/TNS",
+        "ctau://u/n/tns ",
+        "ctau://u/../tns",
+        "ctau://u@v/n/tns",
+        "http://u/n/tns",
         "ctau://u/n/-+tns",
     };
     for (size_t n = 0; n < COUNT(bad); n++)
@@ -178,7 +200,8 @@ TEST(identity_uris_are_read_strictly)
     CHECK(identity_read((str){"ctau://u/n\0/tns", 15}, &i).code == ERR_SYNTAX);
 }
 
-// Roles: a auth, t tns, s seer, p patrick, m monkey, h hoarder, b substrate, g gateway, c client, e elder.
+// Roles: a auth, t tns, s seer, p patrick, m monkey, h hoarder, b substrate, g gateway, c client, e
+// elder.
 static const struct {
     const char *subject, *senders;
 } expected[] = {
@@ -246,8 +269,9 @@ TEST(identity_table_of_senders_is_as_decided_message_by_message)
         char letter;
         const char *protocols;
     } roles[] = {
-        {'a', "auth"},    {'t', "tns"},       {'s', "seer"},    {'p', "patrick"}, {'m', "monkey"}, {'h', "hoarder"},
-        {'b', "substrate"}, {'g', "gateway"}, {'c', "client"},  {'c', "-"},       {'e', "elder"},
+        {'a', "auth"},   {'t', "tns"},     {'s', "seer"},      {'p', "patrick"},
+        {'m', "monkey"}, {'h', "hoarder"}, {'b', "substrate"}, {'g', "gateway"},
+        {'c', "client"}, {'c', "-"},       {'e', "elder"},
     };
     for (size_t kind = 0; kind < MESSAGE_KINDS; kind++) {
         const char *subject = message_infos[kind].subject, *senders = NULL;
@@ -261,7 +285,8 @@ TEST(identity_table_of_senders_is_as_decided_message_by_message)
             identity who = {STR("u"), STR("n"), str_of(roles[r].protocols)};
             if (identity_may(&who, str_of(subject)) != (strchr(senders, roles[r].letter) != NULL))
                 print_error("%s from %s\n", subject, roles[r].protocols);
-            CHECK(identity_may(&who, str_of(subject)) == (strchr(senders, roles[r].letter) != NULL));
+            CHECK(identity_may(&who, str_of(subject)) ==
+                  (strchr(senders, roles[r].letter) != NULL));
         }
     }
     CHECK(COUNT(expected) == MESSAGE_KINDS);
@@ -269,9 +294,11 @@ TEST(identity_table_of_senders_is_as_decided_message_by_message)
 
 TEST(identity_unknown_senders_and_subjects_are_denied)
 {
-    identity stranger = {STR("u"), STR("n"), STR("nobody")}, both = {STR("u"), STR("n"), STR("tns+monkey")};
+    identity stranger = {STR("u"), STR("n"), STR("nobody")},
+             both = {STR("u"), STR("n"), STR("tns+monkey")};
     CHECK(!identity_may(&stranger, STR("node.ping")));
-    CHECK(identity_may(&both, STR("auth.deploy.key")) && !identity_may(&both, STR("auth.hook.secret")));
+    CHECK(identity_may(&both, STR("auth.deploy.key")) &&
+          !identity_may(&both, STR("auth.hook.secret")));
     identity elder = {STR("u"), STR("elder"), STR("-")};
     CHECK(identity_may(&elder, STR("node.ping")) && !identity_may(&elder, STR("tns.get")));
     CHECK(!identity_may(&both, STR("auth.deploy.keys")) && !identity_may(&both, STR("")));

@@ -1,4 +1,5 @@
-// What the parts of the embedded engine share: nodes, asks, letters, watches and queues of one process.
+// What the parts of the embedded engine share: nodes, asks, letters, watches and queues of one
+// process.
 #pragma once
 #include "base/buf.h"
 #include "base/map.h"
@@ -8,7 +9,7 @@ enum {
     MESH_TICK_MS = 10, // deadlines are rounded up to it
     MESH_ASK_SLOTS = 256,
     MESH_ARENA_BYTES = 4 << 20,
-    MESH_RETRY_MS = 250,  // after a full disk
+    MESH_RETRY_MS = 250, // after a full disk
 };
 
 // A ring of things: the head is a link as well. It is the first member of what it links.
@@ -37,8 +38,8 @@ static inline void *chain_first(chain *head)
     return head->next == head ? NULL : head->next;
 }
 
-// What is on its way to a later turn of the loop. Letters name things by number, so that what is gone
-// when they arrive is simply not found.
+// What is on its way to a later turn of the loop. Letters name things by number, so that what is
+// gone when they arrive is simply not found.
 typedef struct letter letter;
 struct letter {
     chain link;
@@ -80,7 +81,7 @@ struct mesh {
     chain incoming, commits;
 };
 
-void *mesh_must_take(size_t size);            // zeroed; aborts when there is none: for what can not fail
+void *mesh_must_take(size_t size); // zeroed; aborts when there is none: for what can not fail
 void mesh_due(mesh_engine *e, uint64_t at_ms); // the engine ticks then at the latest
 letter *mesh_letter(mesh_engine *e, void (*run)(mesh_engine *e, letter *l), uint64_t number);
 
@@ -90,7 +91,10 @@ void incoming_leave(mesh *m);
 void listeners_leave(mesh *m);
 bool commits_leave(mesh *m);
 void watches_leave(mesh *m);
-void watches_on_commit(mesh_engine *e, const store_change *changes, size_t count, uint64_t revision);
+void watches_on_commit(mesh_engine *e,
+                       const store_change *changes,
+                       size_t count,
+                       uint64_t revision);
 void watches_tick(mesh_engine *e, uint64_t now_ms);
 void claims_leave(mesh *m);
 void queues_on_commit(mesh_engine *e, const store_change *changes, size_t count, uint64_t revision);

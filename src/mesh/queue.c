@@ -1,8 +1,10 @@
-// Queues of the embedded engine: items are records, claims are memory, attempts are counted durably.
+// Queues of the embedded engine: items are records, claims are memory, attempts are counted
+// durably.
 //
-// The happy path of an item is: its record is committed, a free slot claims it (its record is written
-// with the next attempt), it is handed out, beats prolong the lease, done deletes the record. What can
-// fail: the lease ends or its node leaves (anybody gets it again), a full disk (tried again later).
+// The happy path of an item is: its record is committed, a free slot claims it (its record is
+// written with the next attempt), it is handed out, beats prolong the lease, done deletes the
+// record. What can fail: the lease ends or its node leaves (anybody gets it again), a full disk
+// (tried again later).
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
@@ -38,8 +40,9 @@ typedef struct queue {
     char *bucket; // "queue/NAME"
     map *items;
     chain ready, claims;
-    uint64_t revision;  // what the last load held
-    uint64_t reload_ms; // when it is loaded again, after memory or the disk failed; 0: it is complete
+    uint64_t revision; // what the last load held
+    uint64_t
+        reload_ms; // when it is loaded again, after memory or the disk failed; 0: it is complete
 } queue;
 
 struct mesh_claims {
@@ -196,8 +199,11 @@ static err claim_prepare(operation *o, str id, store_change *out)
     if (payload.len > 0)
         memcpy(value + ATTEMPT_BYTES, payload.at, payload.len);
     o->item.payload = (str){value + ATTEMPT_BYTES, payload.len};
-    *out = (store_change){STORE_PUT, str_of(q->bucket), o->item.id,
-                          {value, ATTEMPT_BYTES + payload.len}, entry.revision};
+    *out = (store_change){STORE_PUT,
+                          str_of(q->bucket),
+                          o->item.id,
+                          {value, ATTEMPT_BYTES + payload.len},
+                          entry.revision};
     return ok();
 }
 
@@ -456,8 +462,13 @@ void mesh_queue_change(arena *a, store_change *out, str queue_name, str id, str 
     out->value = (str){value, ATTEMPT_BYTES + payload.len};
 }
 
-err mesh_claims_open(mesh_claims **out, mesh *m, str queue_name, size_t slots, uint64_t lease_ms,
-                     void (*on_item)(void *data, const mesh_item *item), void *data)
+err mesh_claims_open(mesh_claims **out,
+                     mesh *m,
+                     str queue_name,
+                     size_t slots,
+                     uint64_t lease_ms,
+                     void (*on_item)(void *data, const mesh_item *item),
+                     void *data)
 {
     char bucket[STORE_KEY_BYTES_MAX];
     if (queue_name.len == 0 || queue_name.len + sizeof "queue/" > sizeof bucket)
@@ -469,8 +480,13 @@ err mesh_claims_open(mesh_claims **out, mesh *m, str queue_name, size_t slots, u
     mesh_claims *c = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *c);
     if (c == NULL)
         return fail(ERR_MEMORY, 0, "claims");
-    *c = (mesh_claims){.node = m, .queue = q, .number = ++m->engine->numbers, .slots = slots,
-                       .lease_ms = lease_ms, .on_item = on_item, .data = data};
+    *c = (mesh_claims){.node = m,
+                       .queue = q,
+                       .number = ++m->engine->numbers,
+                       .slots = slots,
+                       .lease_ms = lease_ms,
+                       .on_item = on_item,
+                       .data = data};
     chain_add(&q->claims, &c->link);
     queue_pump(q);
     *out = c;
@@ -480,8 +496,8 @@ err mesh_claims_open(mesh_claims **out, mesh *m, str queue_name, size_t slots, u
 static item *claimed_find(mesh_claims *c, str id, str claim)
 {
     item *i = item_find(c->queue, id);
-    bool current = i != NULL && i->state == ITEM_CLAIMED && i->owner == c &&
-                   str_is(str_of(i->token), claim);
+    bool current =
+        i != NULL && i->state == ITEM_CLAIMED && i->owner == c && str_is(str_of(i->token), claim);
     return current ? i : NULL;
 }
 

@@ -50,8 +50,15 @@ err mesh_get(mesh *m, str bucket, str key, arena *a, store_entry *out)
     return store_get(m->engine->store, bucket, key, a, out);
 }
 
-err mesh_list(mesh *m, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
-              store_entry **out, size_t *count)
+err mesh_list(mesh *m,
+              str bucket,
+              str prefix,
+              str after,
+              size_t limit,
+              bool reverse,
+              arena *a,
+              store_entry **out,
+              size_t *count)
 {
     return store_list(m->engine->store, bucket, prefix, after, limit, reverse, a, out, count);
 }

@@ -19,7 +19,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TEMPORARY_TEXT = 32, NAME_TEXT = 3 + SHA256_HEX + 1, SHELF_TEXT = 3, CHUNK_BYTES = 64 << 10 };
+enum {
+    TEMPORARY_TEXT = 32,
+    NAME_TEXT = 3 + SHA256_HEX + 1,
+    SHELF_TEXT = 3,
+    CHUNK_BYTES = 64 << 10
+};
 #define TEMPORARY_PREFIX ".put-"
 
 struct blobs {
@@ -153,8 +158,8 @@ static err temporary_open(temporary *t)
 static err temporary_write(temporary *t, str bytes)
 {
     while (bytes.len > 0) {
-        ssize_t n = fault_hits(FAULT_WRITE) ? (errno = ENOSPC, -1)
-                                            : write(t->file, bytes.at, bytes.len);
+        ssize_t n =
+            fault_hits(FAULT_WRITE) ? (errno = ENOSPC, -1) : write(t->file, bytes.at, bytes.len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -343,9 +348,10 @@ static err shelf_walk(blobs *b, const char *shelf, walk *w)
     return ok();
 }
 
-err blobs_each(blobs *b,
-               bool (*each)(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms),
-               void *data)
+err blobs_each(
+    blobs *b,
+    bool (*each)(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms),
+    void *data)
 {
     walk w = {each, data, false};
     for (unsigned i = 0; i < 256 && !w.stopped; i++) {

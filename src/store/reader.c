@@ -184,8 +184,11 @@ static err revision_read(reader *r, uint64_t *out)
     return e;
 }
 
-static err each_step(reader *r, sqlite3_stmt *s, str bucket,
-                     bool (*each)(void *data, const store_entry *entry), void *data)
+static err each_step(reader *r,
+                     sqlite3_stmt *s,
+                     str bucket,
+                     bool (*each)(void *data, const store_entry *entry),
+                     void *data)
 {
     int code;
     while ((code = sqlite3_step(s)) == SQLITE_ROW) {
@@ -198,8 +201,12 @@ static err each_step(reader *r, sqlite3_stmt *s, str bucket,
 }
 
 // `each` may read from the store as well, walks included: what it reads is of the same moment.
-err reader_each(reader *r, str bucket, str prefix, bool (*each)(void *data, const store_entry *entry),
-                void *data, uint64_t *revision)
+err reader_each(reader *r,
+                str bucket,
+                str prefix,
+                bool (*each)(void *data, const store_entry *entry),
+                void *data,
+                uint64_t *revision)
 {
     bounds b;
     range what = {bucket, prefix, {NULL, 0}, SIZE_MAX, false};

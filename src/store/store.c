@@ -125,7 +125,8 @@ static commit *store_take(store *s)
     commit *first = s->waiting.first, *last = first;
     size_t bytes = first != NULL ? first->bytes : 0;
     for (size_t n = 1; last != NULL && last->next != NULL && n < BATCH_COMMITS_MAX &&
-                       bytes + last->next->bytes <= BATCH_BYTES_MAX; n++) {
+                       bytes + last->next->bytes <= BATCH_BYTES_MAX;
+         n++) {
         last = last->next;
         bytes += last->bytes;
     }
@@ -299,15 +300,26 @@ err store_get(store *s, str bucket, str key, arena *a, store_entry *out)
     return reader_get(&s->reader, bucket, key, a, out);
 }
 
-err store_list(store *s, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
-               store_entry **out, size_t *count)
+err store_list(store *s,
+               str bucket,
+               str prefix,
+               str after,
+               size_t limit,
+               bool reverse,
+               arena *a,
+               store_entry **out,
+               size_t *count)
 {
     range r = {bucket, prefix, after, limit, reverse};
     return reader_list(&s->reader, &r, a, out, count);
 }
 
-err store_each(store *s, str bucket, str prefix, bool (*each)(void *data, const store_entry *entry),
-               void *data, uint64_t *revision)
+err store_each(store *s,
+               str bucket,
+               str prefix,
+               bool (*each)(void *data, const store_entry *entry),
+               void *data,
+               uint64_t *revision)
 {
     return reader_each(&s->reader, bucket, prefix, each, data, revision);
 }
@@ -317,10 +329,10 @@ uint64_t store_revision(store *s)
     return s->revision;
 }
 
-void store_on_commit(store *s,
-                     void (*on)(void *data, const store_change *changes, size_t count,
-                                uint64_t revision),
-                     void *data)
+void store_on_commit(
+    store *s,
+    void (*on)(void *data, const store_change *changes, size_t count, uint64_t revision),
+    void *data)
 {
     assert(s->hook_count < STORE_HOOKS_MAX);
     s->hooks[s->hook_count++] = (hook){on, data};

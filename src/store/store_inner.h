@@ -2,8 +2,9 @@
 #pragma once
 #include "store/store.h"
 
-#include <pthread.h>
 #include <sqlite3.h>
+
+#include <pthread.h>
 
 enum { STORE_BUSY_MS = 5000, STORE_HOOKS_MAX = 16, STORE_PENDING_BYTES_MAX = 256 << 20 };
 

@@ -1,11 +1,10 @@
 // The store keeps what it acknowledged, refuses what does not fit, and goes on after a full disk.
-#include "store/store.h"
-
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -162,13 +161,18 @@ TEST(store_conflict_undoes_its_commit_alone_and_order_stays)
     bench_close(&b);
 }
 
-static size_t bench_list(bench *b, const char *prefix, const char *after, size_t limit, bool reverse,
+static size_t bench_list(bench *b,
+                         const char *prefix,
+                         const char *after,
+                         size_t limit,
+                         bool reverse,
                          const char *expected)
 {
     store_entry *list;
     size_t count;
     CHECK(store_list(b->store, STR("b"), str_of(prefix), str_of(after), limit, reverse, b->memory,
-                     &list, &count).code == OK);
+                     &list, &count)
+              .code == OK);
     char keys[256] = "";
     for (size_t i = 0; i < count; i++) {
         memcpy(keys + strlen(keys), list[i].key.at, list[i].key.len + 1);
@@ -196,11 +200,13 @@ TEST(store_lists_by_prefix_in_key_order_both_ways)
     bench_list(&b, "p/", "z", 10, true, "p/2 p/10 p/1 ");
     bench_list(&b, "p\xff", "", 10, false, "p\xff p\xff\xff ");
     bench_list(&b, "\xff", "", 10, false, "\xff\xff ");
-    CHECK(bench_list(&b, "", "", SIZE_MAX, false, "p p/1 p/10 p/2 p\xff p\xff\xff q \xff\xff ") == 8);
+    CHECK(bench_list(&b, "", "", SIZE_MAX, false, "p p/1 p/10 p/2 p\xff p\xff\xff q \xff\xff ") ==
+          8);
     bench_close(&b);
 }
 
-static void bench_on_commit(void *data, const store_change *changes, size_t count, uint64_t revision)
+static void
+bench_on_commit(void *data, const store_change *changes, size_t count, uint64_t revision)
 {
     bench *b = data;
     CHECK(count == 1 && revision > b->hook_revision && str_is(changes[0].value, STR("v")));
@@ -400,7 +406,8 @@ static int small_disk_fill(bench *b)
     // What was acknowledged is there, what failed is not.
     store_entry *list;
     size_t count;
-    CHECK(store_list(b->store, STR("b"), STR("k"), STR(""), 1000, false, b->memory, &list, &count).code == OK);
+    CHECK(store_list(b->store, STR("b"), STR("k"), STR(""), 1000, false, b->memory, &list, &count)
+              .code == OK);
     if (count != written - 1)
         return 11;
     // Room is made elsewhere on the disk: it goes on, in the same store.
@@ -499,7 +506,8 @@ TEST(store_loses_nothing_acknowledged_when_killed)
         (void)close(ends[1]);
         uint64_t number = 0, until = clock_now_ms() + 20 + random_u64() % 80, most = first;
         bool killed = false;
-        while (read(ends[0], &number, sizeof number) == sizeof number && number < COUNT(acknowledged)) {
+        while (read(ends[0], &number, sizeof number) == sizeof number &&
+               number < COUNT(acknowledged)) {
             acknowledged[number] = true;
             most = number > most ? number : most;
             total++;

@@ -1,8 +1,9 @@
 // The writer: groups of commits become one SQLite transaction, a savepoint each, one fsync for all.
 //
 // The happy path is: begin, then for each commit a savepoint with its changes, then commit.
-// What can fail: an expectation (that savepoint alone is undone), the disk (all is undone; a group is
-// then tried again one by one, so that a large commit that finds no room takes no small one with it).
+// What can fail: an expectation (that savepoint alone is undone), the disk (all is undone; a group
+// is then tried again one by one, so that a large commit that finds no room takes no small one with
+// it).
 #include "base/fault.h"
 #include "base/str.h"
 #include "store/store_inner.h"
@@ -23,18 +24,24 @@ err store_fail(sqlite3 *database, const char *what)
     int code = sqlite3_extended_errcode(database);
     int number = sqlite3_system_errno(database);
     switch (code & 0xff) {
-    case SQLITE_FULL: return fail(ERR_FULL, ENOSPC, what);
+    case SQLITE_FULL:
+        return fail(ERR_FULL, ENOSPC, what);
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         return number != 0 ? fail_errno(number, what) : fail(ERR_SYSTEM, code, what);
-    case SQLITE_NOMEM: return fail(ERR_MEMORY, 0, what);
+    case SQLITE_NOMEM:
+        return fail(ERR_MEMORY, 0, what);
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return fail(ERR_BUSY, code, what);
+    case SQLITE_LOCKED:
+        return fail(ERR_BUSY, code, what);
     case SQLITE_NOTADB:
-    case SQLITE_CORRUPT: return fail(ERR_SYNTAX, code, "the store's file is damaged");
+    case SQLITE_CORRUPT:
+        return fail(ERR_SYNTAX, code, "the store's file is damaged");
     case SQLITE_READONLY:
-    case SQLITE_PERM: return fail(ERR_DENIED, code, what);
-    default: return fail(ERR_SYSTEM, code, what);
+    case SQLITE_PERM:
+        return fail(ERR_DENIED, code, what);
+    default:
+        return fail(ERR_SYSTEM, code, what);
     }
 }
 

@@ -146,7 +146,7 @@ static void pools_set(wasm_config_t *config, uint32_t calls_max, uint32_t warm_s
     wasmtime_pooling_allocation_config_table_elements_set(p, 65536);
     wasmtime_pooling_allocation_config_max_unused_warm_slots_set(p, warm_slots_max);
     wasmtime_pooling_allocation_config_linear_memory_keep_resident_set(p, KEEP_BYTES);
-    wasmtime_pooling_allocation_config_table_keep_resident_set(p, 16 << 10);
+    wasmtime_pooling_allocation_config_table_keep_resident_set(p, 64 << 10);
     wasmtime_pooling_allocation_config_async_stack_keep_resident_set(p, 32 << 10);
     wasmtime_pooling_allocation_strategy_set(config, p);
     wasmtime_pooling_allocation_config_delete(p);

@@ -88,7 +88,7 @@ static bool functions_make_room(worker *w)
     void *value;
     while (map_next(w->functions, &at, &key, &value)) {
         function *f = value;
-        if (f->module != NULL && f->calls_now == 0 && (oldest == NULL || f->used_ms < oldest->used_ms))
+        if (f->module != NULL && f->holds == 0 && (oldest == NULL || f->used_ms < oldest->used_ms))
             oldest = f;
     }
     if (oldest == NULL)
@@ -99,6 +99,11 @@ static bool functions_make_room(worker *w)
 
 static call *waiting_take(function *f)
 {
+    function **at = &f->worker->loading;
+    while (*at != NULL && *at != f)
+        at = &(*at)->loading_next;
+    if (*at != NULL)
+        *at = f->loading_next;
     call *all = f->waiting;
     f->waiting = NULL;
     f->waiting_last = &f->waiting;
@@ -125,6 +130,8 @@ void function_want(function *f, call *c)
     if (f->state == FUNCTION_LOADING)
         return;
     f->state = FUNCTION_LOADING;
+    f->loading_next = w->loading;
+    w->loading = f;
     f->wanted_ms = loop_now_ms(w->loop);
     err e = ok();
     if (w->modules >= MODULES_MAX && !functions_make_room(w))
@@ -171,22 +178,13 @@ static err function_load(function *f, int fd)
     return ok();
 }
 
-static function *function_of_ticket(worker *w, uint64_t ticket)
-{
-    size_t at = 0;
-    str key;
-    void *value;
-    while (map_next(w->functions, &at, &key, &value))
-        if (((function *)value)->number == ticket)
-            return value;
-    return NULL;
-}
-
 void functions_on_module(worker *w, const worker_module *m, int fd)
 {
-    function *f = function_of_ticket(w, m->ticket);
-    if (f == NULL || f->state != FUNCTION_LOADING)
-        return;
+    function *f = w->loading;
+    while (f != NULL && f->number != m->ticket)
+        f = f->loading_next;
+    if (f == NULL)
+        return; // its time is over
     err e = fd < 0 ? fail(ERR_ABSENT, 0, "the compiled module is not to be had") : function_load(f, fd);
     if (e.code != OK) {
         tell_output(w, f, STR(""), STR("error"), m->error.len > 0 ? m->error : str_of(e.what));
@@ -211,12 +209,12 @@ void functions_sweep(worker *w)
         function *f = value;
         if (f->state == FUNCTION_LOADING && now - f->wanted_ms > MODULE_WAIT_MS)
             waiting_fail(f, fail(ERR_TIMEOUT, 0, "the compiled module did not come in time"));
-        if (f->calls_now > 0 || f->state == FUNCTION_LOADING || now - f->used_ms < MODULE_IDLE_MS || f->calls > 0)
+        if (f->holds > 0 || f->state == FUNCTION_LOADING || now - f->used_ms < MODULE_IDLE_MS || f->calls > 0)
             continue;
         function_unload(f);
         if (w->by_index != NULL && f->index_of == w->snapshot)
             w->by_index[f->index] = NULL;
-        (void)map_remove(w->functions, key);
+        (void)map_remove(w->functions, (str){f->key, sizeof(f->key)});
         free(f);
     }
 }

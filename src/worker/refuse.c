@@ -16,10 +16,11 @@ void refuse(http_exchange *x, const refusal *r)
     json_put_text(&w, "request", id);
     json_close_object(&w);
     json_close_object(&w);
-    http_header h[] = {
-        {STR("Content-Type"), STR("application/json")},
-        {STR("X-Request-Id"), id},
-        {STR("Retry-After"), STR("1")},
-    };
-    http_answer(x, r->status, &(http_headers){h, r->status == 503 ? 3 : 2}, buf_str(&text));
+    http_header h[4] = {{STR("Content-Type"), STR("application/json")}, {STR("X-Request-Id"), id}};
+    http_headers headers = {h, 2};
+    if (r->status == 503)
+        h[headers.count++] = (http_header){STR("Retry-After"), STR("1")};
+    if (r->allow.len > 0)
+        h[headers.count++] = (http_header){STR("Allow"), r->allow};
+    http_answer(x, r->status, &headers, buf_str(&text));
 }

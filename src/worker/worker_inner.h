@@ -34,7 +34,8 @@ typedef struct worker_door {
 // One function as its calls need it: owns its texts, so that no call holds a snapshot.
 typedef enum { FUNCTION_COLD, FUNCTION_LOADING, FUNCTION_LOADED } function_state;
 typedef struct call call;
-typedef struct function {
+typedef struct function function;
+struct function {
     worker *worker;
     char key[SNAPSHOT_KEY_BYTES];
     uint64_t number;         // ticket of its want
@@ -42,14 +43,16 @@ typedef struct function {
     vm_module *module;
     str id, name, application, project, branch, commit, code, module_hash; // `code`: the export
     uint64_t timeout_ms, memory_bytes, response_bytes, concurrency;
-    uint64_t calls_now;      // alive, waiting ones too
+    uint64_t holds;          // requests that name it; it stays while there are any
+    uint64_t calls_now;      // of them, those that run or wait for the module
+    function *loading_next;  // of those whose module is on its way
     call *waiting, **waiting_last; // for the module
     uint64_t used_ms;
     uint64_t wanted_ms;
     uint64_t calls, failures, time_us; // since they were last told
     uint32_t index;          // in the snapshot `index_of`
     snapshot *index_of;
-} function;
+};
 
 // One call: in the exchange's arena.
 struct call {
@@ -59,8 +62,9 @@ struct call {
     call *next;              // of those that wait for the module
     str body;
     str path;
-    const char *remote;
     bool waiting;            // in the function's list
+    bool counted;            // in calls_now
+    bool forwarded;          // by a gateway
     bool started;            // head was sent
     bool lost;               // the client can take no more
     bool held;               // wants to go on, but the client takes no bytes now
@@ -93,6 +97,7 @@ struct worker {
     map *functions;          // key -> function
     map *relays;             // ticket -> http_exchange
     uint64_t numbers;
+    function *loading;
     size_t modules;
     timer *beat, *flush, *counts, *end;
     buf output;              // lines that wait for the next frame
@@ -116,8 +121,8 @@ bool peer_has(const http_exchange *x, str protocol);
 void serve_request(worker *w, http_exchange *x, bool forwarded);
 void call_module_ready(call *c);
 void call_module_failed(call *c, err e);
-bool call_localhost(str host);
-void serve_unknown_host(worker *w, http_exchange *x, str host);
+void serve_unknown(worker *w, http_exchange *x, const snapshot_host *host); // 404; NULL: no such host
+const snapshot_host *serve_find_host(worker *w, const http_request *r);
 // --- functions (functions.c)
 function *function_find(worker *w, uint32_t index); // NULL: no memory, or too many
 void function_want(function *f, call *c);           // answers by call_module_ready or call_module_failed
@@ -129,6 +134,7 @@ void functions_close(worker *w);
 typedef struct refusal {
     unsigned status;
     const char *code, *message;
+    str allow; // 405
 } refusal;
 void refuse(http_exchange *x, const refusal *r);
 // --- lines, counts (tell.c)

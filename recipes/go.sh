@@ -6,6 +6,8 @@
 
 export GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 GOTOOLCHAIN=local GO111MODULE=on GOWORK=off GOENV=off
 export GOFLAGS='-mod=mod -buildvcs=false -trimpath'
+# The package cache is read-only; an index of a module that is new there would be written to it.
+export GODEBUG=goindex=0
 
 # Leaves $work with overlay.json, go.mod and go.sum.
 go_prepare() {

@@ -1,4 +1,5 @@
 # Runs a build's steps one after the other; the first that fails ends it.
+cd "$SRC" || exit 1
 for step; do
     rm -f "$OUT/ret-code"
     /bin/sh "$step" || exit $?

@@ -96,12 +96,11 @@ void builder_close(builder *b)
             job_leave(j, j->builds);
     }
     b->closing = true;
-    builder_job_gone(b, NULL);
+    builder_job_gone(b);
 }
 
-void builder_job_gone(builder *b, job *j)
+void builder_job_gone(builder *b)
 {
-    (void)j;
     if (b->closing && b->jobs == NULL)
         builder_free(b);
 }

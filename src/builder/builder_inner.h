@@ -33,7 +33,6 @@ typedef struct tools {
     char bubblewrap[PATH_MAX], go_root[PATH_MAX], clang[PATH_MAX], go_cache[PATH_MAX];
     char go_version[64], clang_version[64];
     const char *sandbox_problem, *go_problem, *clang_problem; // NULL: works
-    bool go_cache_here; // the module cache's folder exists
 } tools;
 void tools_find(tools *t);
 // Writes recipes and headers to `folder` (emptied first); `hash` is of all of them. Blocks.
@@ -102,7 +101,7 @@ typedef struct cache_entry {
     uint64_t wasm_bytes;
 } cache_entry;
 // ERR_ABSENT when it is not there or one of its blobs is gone. Both block.
-err cache_get(arena *a, blobs *blobs, const char *folder, const sha256 *key, cache_entry *out) MUST_USE;
+err cache_get(arena *a, blobs *kept, const char *folder, const sha256 *key, cache_entry *out) MUST_USE;
 err cache_put(const char *folder, const sha256 *key, const cache_entry *entry) MUST_USE;
 
 // --- builder.c, job.c -------------------------------------------------------------------------
@@ -158,4 +157,4 @@ struct job {
 err job_start(builder *b, const build_request *request, build *first) MUST_USE;
 void job_leave(job *j, build *who); // the last one ends the job
 void job_kill(job *j);
-void builder_job_gone(builder *b, job *j); // frees the builder when it is closing and this was the last
+void builder_job_gone(builder *b); // frees the builder when it is closing and this was the last

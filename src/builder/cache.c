@@ -14,7 +14,7 @@ static str cache_path(arena *a, const char *folder, const sha256 *key)
     return str_format(a, "%s/%.2s/%s", folder, hex, hex);
 }
 
-err cache_get(arena *a, blobs *blobs, const char *folder, const sha256 *key, cache_entry *out)
+err cache_get(arena *a, blobs *kept, const char *folder, const sha256 *key, cache_entry *out)
 {
     str path = cache_path(a, folder, key);
     str text;
@@ -28,7 +28,7 @@ err cache_get(arena *a, blobs *blobs, const char *folder, const sha256 *key, cac
         str_number(text, &found.wasm_bytes).code != OK)
         return fail(ERR_ABSENT, 0, "the cache's entry is damaged");
     uint64_t size;
-    if (!blobs_has(blobs, &found.wasm, &size) || !blobs_has(blobs, &found.module, &size))
+    if (!blobs_has(kept, &found.wasm, &size) || !blobs_has(kept, &found.module, &size))
         return fail(ERR_ABSENT, 0, "a blob of the cache's entry was collected");
     *out = found;
     return ok();

@@ -39,7 +39,7 @@ static void job_free(void *data)
         }
     arena_close(j->memory);
     free(j);
-    builder_job_gone(b, j);
+    builder_job_gone(b);
 }
 
 static void job_clean(void *data)
@@ -411,14 +411,17 @@ static const char *job_tool_problem(job *j)
 static err job_make_folders(job *j)
 {
     const builder *b = j->builder;
-    const char *cache = str_format(j->memory, "%s/build", b->tools.go_cache).at;
-    if (cache == NULL || j->out == NULL || j->fetched_folder == NULL)
+    const char *modules = str_format(j->memory, "%s/mod", b->tools.go_cache).at;
+    const char *packages = str_format(j->memory, "%s/build", b->tools.go_cache).at;
+    if (modules == NULL || packages == NULL || j->out == NULL || j->fetched_folder == NULL)
         return fail(ERR_MEMORY, 0, "prepare a build");
     TRY(file_make_folders(j->folder, 0755)); // bubblewrap binds it by path as the room's user
     TRY(file_make_folders(j->out, 0755));
     TRY(file_make_folders(j->fetched_folder, 0755));
-    if (str_is(j->contract.language, STR("go")))
-        (void)file_make_folders(cache, 0755).code; // Go says what is wrong when it needs it
+    if (str_is(j->contract.language, STR("go"))) {
+        TRY(file_make_folders(modules, 0755));
+        TRY(file_make_folders(packages, 0755));
+    }
     if (b->groups) {
         const char *name = str_format(j->memory, "ctau-build-%d-%u", getpid(), j->uid).at;
         if (name == NULL || process_group_open(&j->group, name, BUILD_MEMORY_BYTES_MAX,

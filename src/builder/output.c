@@ -113,9 +113,9 @@ static void output_line(output *o, void (*line)(void *data, str text), void *dat
 void output_add(output *o, str bytes, void (*line)(void *data, str text), void *data)
 {
     while (bytes.len > 0) {
-        size_t room = BUILD_LINE_BYTES_MAX - o->line.len;
+        size_t left = BUILD_LINE_BYTES_MAX - o->line.len;
         size_t end = str_find_byte(bytes, '\n');
-        size_t take = end < room ? end : room;
+        size_t take = end < left ? end : left;
         buf_add(&o->line, str_first(bytes, take < bytes.len ? take : bytes.len));
         if (end == bytes.len && take == bytes.len)
             return; // unfinished

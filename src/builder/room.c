@@ -115,13 +115,10 @@ static void add_go(line *l, const room *r)
     add_folder(l, "/opt");
     add_three(l, "--ro-bind", r->tools->go_root, "/opt/go");
     bool fetches = r->kind == ROOM_FETCH;
-    if (r->tools->go_cache_here || fetches)
-        add_three(l, fetches ? "--bind" : "--ro-bind", r->tools->go_cache, "/go");
-    else
-        add_two(l, "--tmpfs", "/go");
+    add_three(l, fetches ? "--bind" : "--ro-bind", r->tools->go_cache, "/go");
     add_three(l, "--setenv", "GOPATH", "/go");
     add_three(l, "--setenv", "GOMODCACHE", "/go/mod");
-    add_three(l, "--setenv", "GOCACHE", r->tools->go_cache_here || fetches ? "/go/build" : "/tmp/go-build");
+    add_three(l, "--setenv", "GOCACHE", "/go/build");
     if (fetches)
         return;
     // The modules there were checked against the sum database when they came.
@@ -152,6 +149,7 @@ static void add_room(line *l, const room *r)
     if (r->kind != ROOM_FETCH)
         add(l, "--unshare-net");
     add_two(l, "--hostname", "build");
+    add_two(l, "--chdir", "/"); // /src is the room's user's, whom root becomes later
     add_two(l, "--cap-drop", "ALL");
     if (!root) {
         add(l, "--unshare-user");
@@ -170,7 +168,6 @@ static void add_room(line *l, const room *r)
     if (r->kind == ROOM_COMPILE) {
         add_folder(l, "/opt");
         add_three(l, "--ro-bind", r->program, "/opt/program");
-        add_two(l, "--chdir", "/tmp");
         return;
     }
     add_three(l, "--ro-bind", r->utils, "/utils");
@@ -178,8 +175,7 @@ static void add_room(line *l, const room *r)
     add_three(l, "--bind", r->out, "/out");
     if (r->fetched != NULL)
         add_three(l, "--ro-bind", r->fetched, "/fetched");
-    add_two(l, "--chdir", "/src");
-    if (r->tools->go_problem == NULL)
+    if (str_is(r->contract->language, STR("go")))
         add_go(l, r);
     if (r->kind == ROOM_FETCH)
         add_network(l);

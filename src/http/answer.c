@@ -148,7 +148,7 @@ void answer_whole(http_exchange *x, unsigned status, const http_headers *headers
         answer_lost(x);
         return;
     }
-    if (x->server->out.room > 2 * ANSWER_JOIN_MAX)
+    if (x->server->out.room > ANSWER_KEEP_MAX)
         buf_close(&x->server->out);
     exchange_answered(x);
 }
@@ -311,7 +311,7 @@ const http_request *http_request_of(const http_exchange *x)
 
 arena *http_arena(http_exchange *x)
 {
-    return exchange_memory(x);
+    return x->memory;
 }
 
 void *http_door(const http_exchange *x)
@@ -331,9 +331,8 @@ const char *http_remote(const http_exchange *x)
 
 str http_request_id(http_exchange *x)
 {
-    arena *memory = x->id.at == NULL ? exchange_memory(x) : NULL;
-    if (memory != NULL)
-        x->id = id_new(memory);
+    if (x->id.at == NULL)
+        x->id = id_new(x->memory);
     return x->id.at != NULL ? x->id : STR("unknown");
 }
 

@@ -382,7 +382,7 @@ void http_call_send_end(http_call *c)
     if (c->state == CALL_DONE || c->upload_over)
         return;
     c->upload_over = true;
-    err e = ok();
+    err e;
     if (!c->link->connected) {
         buf_add(&c->out, last);
         e = c->out.error;

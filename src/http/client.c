@@ -241,8 +241,10 @@ void http_client_close(http_client *c)
     while (c->calls != NULL)
         call_done(c->calls, fail(ERR_CLOSED, 0, "client closed"));
     for (size_t i = 0; i < CLIENT_POOL_BUCKETS; i++)
-        while (c->pools[i] != NULL) // the last idle link takes its pool along
-            link_close(c->pools[i]->idle);
+        for (client_pool *p = c->pools[i], *next; p != NULL; p = next) {
+            next = p->next;
+            client_close_idle(p, UINT64_MAX);
+        }
     timer_close(c->tick);
     free(c);
 }
@@ -279,7 +281,7 @@ static http_call *call_make(http_client *client, const http_client_request *r)
     c->deadline_ms = wait < UINT64_MAX - now ? now + wait : UINT64_MAX;
     buf_open(&c->out, CLIENT_UPLOAD_MAX + r->body.len + CLIENT_HEAD_MAX);
     buf_open(&c->head, CLIENT_HEAD_MAX);
-    buf_open(&c->rest, 1024 * 1024);
+    buf_open(&c->rest, CLIENT_REST_BYTES);
     uint64_t body_max = r->body_bytes_max != 0 ? r->body_bytes_max : CLIENT_BODY_MAX;
     buf_open(&c->body, body_max < SIZE_MAX ? (size_t)body_max : SIZE_MAX);
     return c;

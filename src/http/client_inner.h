@@ -16,6 +16,7 @@ enum {
     CLIENT_INTERIM_MAX = 16,             // 1xx answers before the real one
     CLIENT_BODY_MAX = 64 * 1000 * 1000,  // default of a collected answer
     CLIENT_REST_MAX = 64 * 1024,         // of an answer, kept while its reader is paused
+    CLIENT_REST_BYTES = 1024 * 1024,     // and what one read brings
     CLIENT_UPLOAD_MAX = 4 * 1024 * 1024, // of a streamed body, waiting for its connection
 };
 

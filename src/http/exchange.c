@@ -8,8 +8,8 @@
 #include "base/str.h"
 #include "http/server_inner.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 uint64_t exchange_now(const http_exchange *x)
 {
@@ -25,13 +25,6 @@ void exchange_release(http_exchange *x)
 {
     if (--x->holds == 0 && x->phase == PHASE_GONE)
         server_recycle(x);
-}
-
-arena *exchange_memory(http_exchange *x)
-{
-    if (x->memory == NULL && arena_open(&x->memory, EXCHANGE_MEMORY_MAX).code != OK)
-        return NULL;
-    return x->memory;
 }
 
 // Pauses and resumes the connection as the handler and the room for early bytes want it.
@@ -69,8 +62,11 @@ static void exchange_tell_broken(http_exchange *x)
     if (x->disowned)
         return;
     if (x->broken == NULL) {
-        if (x->mode == READ_NONE || x->body_over)
-            x->phase = PHASE_ZOMBIE;
+        if (x->mode != READ_NONE && !x->body_over)
+            return;
+        x->phase = PHASE_ZOMBIE;
+        if (x->on_drain != NULL) // who waits for room would wait for ever
+            x->on_drain(x->user, x);
         return;
     }
     void (*broken)(void *user, http_exchange *x) = x->broken;
@@ -131,7 +127,7 @@ void exchange_next(http_exchange *x)
     x->head_len = 0;
     x->scan = (http_scan){.seen = 0};
     x->deadline_ms = exchange_now(x) + x->server->limits.idle_ms;
-    if (x->head_room > 8 * EXCHANGE_HEAD_INLINE) { // an idle connection keeps little
+    if (x->head_room > EXCHANGE_HEAD_KEEP) { // an idle connection keeps little
         free(x->head);
         x->head = x->head_inline;
         x->head_room = sizeof(x->head_inline);
@@ -147,8 +143,7 @@ static void request_clear(http_exchange *x)
     x->on_drain = NULL;
     x->id = (str){NULL, 0};
     x->paused = x->disowned = false;
-    if (x->memory != NULL)
-        arena_reset(x->memory);
+    arena_reset(x->memory);
     if (x->body.room > 0)
         buf_close(&x->body);
 }
@@ -197,13 +192,10 @@ void exchange_refuse(http_exchange *x, unsigned status, const char *what)
     if (x->phase == PHASE_BUSY && x->broken != NULL)
         exchange_tell_broken(x);
     char text[128];
-    size_t len = strlen(what);
-    len = len < sizeof(text) - 1 ? len : sizeof(text) - 1;
-    memcpy(text, what, len);
-    text[len] = '\n';
+    int len = snprintf(text, sizeof(text), "%s\n", what);
     http_header type = {STR("Content-Type"), STR("text/plain; charset=utf-8")};
     if (x->phase < PHASE_ZOMBIE)
-        answer_whole(x, status, &(http_headers){&type, 1}, (str){text, len + 1});
+        answer_whole(x, status, &(http_headers){&type, 1}, (str){text, (size_t)len});
     exchange_release(x);
 }
 
@@ -339,7 +331,7 @@ void exchange_begin(http_exchange *x)
     request_clear(x);
     if (x->rest.room > 0)
         buf_close(&x->rest);
-    buf_open(&x->rest, EXCHANGE_REST_MAX + 1024 * 1024);
+    buf_open(&x->rest, EXCHANGE_REST_BYTES);
     exchange_next(x);
     // A connection that never says anything has as long as a head may take.
     x->deadline_ms = exchange_now(x) + x->server->limits.head_ms;

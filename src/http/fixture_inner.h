@@ -11,7 +11,7 @@ typedef struct fixture {
     unsigned requests, broken, finished, drained;
     unsigned last_status;
     uint64_t piece_count, piece_bytes;
-    http_exchange *kept; // of /late and /wait
+    http_exchange *kept; // of /wait
     conn *taken;
 } fixture;
 

@@ -27,46 +27,74 @@ static void on_stream(void *user, http_exchange *x, str piece, bool end)
     if (end)
         http_finish(x);
     else
-        CHECK(http_send(x, piece).code == OK);
+        (void)!http_send(x, piece).code; // broken: we are not called again
+}
+
+// Of /slow-read: lives until its exchange has ended and its turn has come.
+typedef struct slow {
+    fixture *f;
+    http_exchange *x; // NULL once it is gone
+    bool turn_due;
+} slow;
+
+static void slow_end(slow *o)
+{
+    o->x = NULL;
+    if (!o->turn_due)
+        free(o);
 }
 
 static void on_slow_turn(void *data)
 {
-    fixture *f = data;
-    if (f->kept != NULL)
-        http_read_pause(f->kept, false);
+    slow *o = data;
+    o->turn_due = false;
+    if (o->x != NULL)
+        http_read_pause(o->x, false);
+    else
+        free(o);
+}
+
+static void on_slow_broken(void *user, http_exchange *x)
+{
+    (void)x;
+    slow_end(user);
 }
 
 static void on_slow(void *user, http_exchange *x, str piece, bool end)
 {
-    fixture *f = user;
-    f->piece_bytes += piece.len;
-    f->piece_count++;
+    slow *o = user;
+    o->f->piece_bytes += piece.len;
+    o->f->piece_count++;
     if (end) {
-        f->kept = NULL;
+        slow_end(o);
         http_answer_text(x, 200, "text/plain", STR("read slowly"));
-        return;
+    } else if (loop_defer(o->f->l, on_slow_turn, o).code == OK) {
+        o->turn_due = true;
+        http_read_pause(x, true);
     }
-    f->kept = x;
-    http_read_pause(x, true);
-    CHECK(loop_defer(f->l, on_slow_turn, f).code == OK);
+}
+
+static void slow_start(fixture *f, http_exchange *x)
+{
+    slow *o = calloc(1, sizeof(*o));
+    *o = (slow){f, x, false};
+    http_set_user(x, o);
+    http_on_broken(x, on_slow_broken);
+    http_stream(x, UINT64_MAX, on_slow);
 }
 
 static void on_broken(void *user, http_exchange *x)
 {
     fixture *f = user;
-    (void)x;
     f->broken++;
-    f->kept = NULL;
+    if (f->kept == x)
+        f->kept = NULL;
 }
 
 static void on_late(void *data)
 {
-    fixture *f = data;
-    http_exchange *x = f->kept;
-    f->kept = NULL;
-    if (x != NULL)
-        http_answer_text(x, 200, "text/plain", http_request_of(x)->path);
+    http_exchange *x = data; // without on_broken it is ours until we answer
+    http_answer_text(x, 200, "text/plain", http_request_of(x)->path);
 }
 
 typedef struct flood {
@@ -81,7 +109,10 @@ static void on_flood(void *user, http_exchange *x)
     o->f->drained++;
     while (o->left > 0 && !http_send_full(x)) {
         size_t len = o->left < sizeof(block) ? (size_t)o->left : sizeof(block);
-        CHECK(http_send(x, (str){block, len}).code == OK);
+        if (http_send(x, (str){block, len}).code != OK) {
+            http_break(x); // and `o` goes with it
+            return;
+        }
         o->left -= len;
     }
     if (o->left == 0)
@@ -128,11 +159,10 @@ static void fixture_stream(fixture *f, http_exchange *x, str path)
         http_stream(x, UINT64_MAX, on_stream);
         http_start(x, 200, NULL, UINT64_MAX);
     } else if (str_is(path, STR("/slow-read"))) {
-        http_stream(x, UINT64_MAX, on_slow);
+        slow_start(f, x);
     } else if (str_is(path, STR("/late"))) {
-        f->kept = x;
-        if (loop_defer(f->l, on_late, f).code != OK)
-            on_late(f);
+        if (loop_defer(f->l, on_late, x).code != OK)
+            on_late(x);
     } else if (str_is(path, STR("/wait"))) {
         f->kept = x;
         http_on_broken(x, on_broken);
@@ -140,6 +170,10 @@ static void fixture_stream(fixture *f, http_exchange *x, str path)
         answer_bytes(x, count);
     } else if (str_is(path, STR("/flood"))) {
         flood *o = arena_take(http_arena(x), sizeof(*o));
+        if (o == NULL) {
+            http_answer_err(x, fail(ERR_MEMORY, 0, "flood"));
+            return;
+        }
         *o = (flood){f, count};
         http_set_user(x, o);
         http_on_drain(x, on_flood);

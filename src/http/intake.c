@@ -228,7 +228,7 @@ static bool skip_step(http_exchange *x, str *in)
         return false;
     default:
         x->body_seen += before - in->len;
-        if (x->body_seen > 2 * EXCHANGE_SKIP_MAX || (before == 0 && x->ended)) {
+        if (x->body_seen > EXCHANGE_SKIP_BYTES || (before == 0 && x->ended)) {
             exchange_break(x, true);
             return false;
         }

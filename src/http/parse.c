@@ -221,7 +221,7 @@ static http_refusal framing_read(const struct fields *f, http_head *out)
 // "name", "name:80", "[::1]:80", lower-cased into `out`.
 static http_refusal host_read(str text, http_head *out)
 {
-    str name = text, port = {NULL, 0};
+    str name, port;
     if (text.len > 0 && text.at[0] == '[') {
         size_t close = str_find_byte(text, ']');
         if (close < 3 || close == text.len)
@@ -251,7 +251,7 @@ static http_refusal host_read(str text, http_head *out)
         return refuse(400, "bad host");
     for (size_t i = 0; i < name.len; i++) {
         char c = name.at[i];
-        out->host_text[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+        out->host_text[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
     out->host_text[name.len] = 0;
     out->request.host = (str){out->host_text, name.len};

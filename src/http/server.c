@@ -12,19 +12,32 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { // what a limit of 0 means
+    HEAD_BYTES = 32 * 1024,
+    HEADER_COUNT = 100,
+    TARGET_BYTES = 8 * 1024,
+    BODY_BYTES = 10 * 1000 * 1000,
+    HEAD_MS = 10 * 1000,
+    IDLE_MS = 60 * 1000,
+    BODY_IDLE_MS = 30 * 1000,
+    WRITE_IDLE_MS = 60 * 1000,
+    REQUESTS = 1000 * 1000,
+    CONNECTIONS = 10 * 1000,
+};
+
 static void limits_fill(http_limits *l)
 {
-    l->head_bytes = l->head_bytes != 0 ? l->head_bytes : 32 * 1024;
-    l->header_count = l->header_count != 0 ? l->header_count : 100;
-    l->target_bytes = l->target_bytes != 0 ? l->target_bytes : 8 * 1024;
-    l->body_bytes = l->body_bytes != 0 ? l->body_bytes : 10 * 1000 * 1000;
-    l->head_ms = l->head_ms != 0 ? l->head_ms : 10 * 1000;
-    l->idle_ms = l->idle_ms != 0 ? l->idle_ms : 60 * 1000;
-    l->body_idle_ms = l->body_idle_ms != 0 ? l->body_idle_ms : 30 * 1000;
-    l->write_idle_ms = l->write_idle_ms != 0 ? l->write_idle_ms : 60 * 1000;
+    l->head_bytes = l->head_bytes != 0 ? l->head_bytes : HEAD_BYTES;
+    l->header_count = l->header_count != 0 ? l->header_count : HEADER_COUNT;
+    l->target_bytes = l->target_bytes != 0 ? l->target_bytes : TARGET_BYTES;
+    l->body_bytes = l->body_bytes != 0 ? l->body_bytes : BODY_BYTES;
+    l->head_ms = l->head_ms != 0 ? l->head_ms : HEAD_MS;
+    l->idle_ms = l->idle_ms != 0 ? l->idle_ms : IDLE_MS;
+    l->body_idle_ms = l->body_idle_ms != 0 ? l->body_idle_ms : BODY_IDLE_MS;
+    l->write_idle_ms = l->write_idle_ms != 0 ? l->write_idle_ms : WRITE_IDLE_MS;
     l->requests_per_connection =
-        l->requests_per_connection != 0 ? l->requests_per_connection : 1000 * 1000;
-    l->connections = l->connections != 0 ? l->connections : 10 * 1000;
+        l->requests_per_connection != 0 ? l->requests_per_connection : REQUESTS;
+    l->connections = l->connections != 0 ? l->connections : CONNECTIONS;
 }
 
 // Whether the peer has taken anything lately of what is queued for it.
@@ -45,12 +58,11 @@ static void exchange_sweep(http_exchange *x, uint64_t now_ms)
 {
     if (x->phase >= PHASE_ZOMBIE)
         return;
-    if (x->dead)
+    bool stopped = flow_stopped(x, now_ms);
+    if (x->dead || stopped)
         exchange_break(x, true);
     else if (x->deadline_ms != 0 && now_ms >= x->deadline_ms)
         exchange_timeout(x);
-    else if (flow_stopped(x, now_ms))
-        exchange_break(x, true);
     else if (x->phase == PHASE_FLUSH && x->flow_left == 0)
         exchange_leave(x);
 }
@@ -150,13 +162,16 @@ static http_exchange *exchange_take(http_server *s)
     if (x == NULL)
         return NULL;
     memset(x, 0, offsetof(http_exchange, head_inline));
+    if (arena_open(&x->memory, EXCHANGE_MEMORY_MAX).code != OK) {
+        free(x);
+        return NULL;
+    }
     x->server = s;
     s->users++;
     x->head = x->head_inline;
     x->head_room = sizeof(x->head_inline);
     x->headers = x->headers_inline;
     x->headers_room = COUNT(x->headers_inline);
-    buf_open(&x->rest, EXCHANGE_REST_MAX + 1024 * 1024);
     return x;
 }
 

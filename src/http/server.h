@@ -44,7 +44,7 @@ void http_server_close(http_server *s); // breaks what is open
 size_t http_server_connections(const http_server *s);
 
 const http_request *http_request_of(const http_exchange *x); // valid until the answer ends
-arena *http_arena(http_exchange *x); // request's lifetime, 1 MiB budget; NULL without memory
+arena *http_arena(http_exchange *x); // request's lifetime, 1 MiB budget
 void *http_door(const http_exchange *x);
 const tls_peer *http_peer(const http_exchange *x);
 const char *http_remote(const http_exchange *x);
@@ -53,8 +53,8 @@ void http_set_user(http_exchange *x, void *user);
 void *http_user(const http_exchange *x);
 // The connection broke, or the client closed its side, before the answer was complete: called once;
 // afterwards x is gone, and from within only the questions above may be asked.
-// Without it x stays valid until it is answered (into the void), except while a body is awaited:
-// then it is gone without a word. So whoever keeps memory for an exchange that reads a body sets
+// Without it x stays valid until it is answered (into the void) or http_break(x), and on_drain is
+// called if it is set; except while a body is awaited: then it is gone without a word. So whoever keeps memory for an exchange that reads a body sets
 // it.
 void http_on_broken(http_exchange *x, void (*broken)(void *user, http_exchange *x));
 
@@ -83,7 +83,8 @@ void http_answer_err(http_exchange *x, err e);
 // Piecewise: length UINT64_MAX means chunked (or until close for HTTP/1.0).
 // A failed write is told by http_send and on_broken.
 void http_start(http_exchange *x, unsigned status, const http_headers *headers, uint64_t length);
-// ERR_CLOSED when broken, ERR_LIMIT when the queue is full or past the length: nothing was taken.
+// ERR_CLOSED when broken: without on_broken, end it by http_finish or http_break.
+// ERR_LIMIT when the queue is full or past the announced length: nothing was taken.
 err http_send(http_exchange *x, str piece) MUST_USE;
 bool http_send_full(const http_exchange *x); // wait for on_drain
 void http_on_drain(http_exchange *x, void (*on_drain)(void *user, http_exchange *x));

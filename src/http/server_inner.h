@@ -9,14 +9,18 @@ enum {
     EXCHANGE_HEADERS_INLINE = 24,      // headers that need none
     EXCHANGE_MEMORY_MAX = 1024 * 1024, // of the request's arena
     EXCHANGE_REST_MAX = 64 * 1024,     // bytes kept of a pipeline before reading pauses
-    EXCHANGE_SKIP_MAX = 64 * 1024,     // of an unread body, before the connection ends instead
-    EXCHANGE_FLUSH_BYTES = 64 * 1024,  // what conn_close_after_writes() is trusted with
-    EXCHANGE_PUMP_MAX = 128,           // requests of one pipeline before others get their turn
-    SERVER_SPARE_MAX = 64,             // unused exchanges kept
+    EXCHANGE_REST_BYTES = EXCHANGE_REST_MAX + 1024 * 1024, // and what one read brings
+    EXCHANGE_SKIP_MAX = 64 * 1024,    // of an unread body, before the connection ends instead
+    EXCHANGE_FLUSH_BYTES = 64 * 1024, // what conn_close_after_writes() is trusted with
+    EXCHANGE_PUMP_MAX = 128,          // requests of one pipeline before others get their turn
+    SERVER_SPARE_MAX = 64,            // unused exchanges kept
     SERVER_SWEEP_MS = 500,
     SERVER_COMMON_MAX = 256, // "Server" and "Date" lines
     ANSWER_HEAD_MAX = 256 * 1024,
-    ANSWER_JOIN_MAX = 16 * 1024, // bodies up to this are copied behind the head
+    ANSWER_KEEP_MAX = 32 * 1024,                 // of the scratch buffer between answers
+    EXCHANGE_HEAD_KEEP = 8 * 1024,               // of a head's storage between requests
+    EXCHANGE_SKIP_BYTES = 2 * EXCHANGE_SKIP_MAX, // with chunk heads
+    ANSWER_JOIN_MAX = 16 * 1024,                 // bodies up to this are copied behind the head
 };
 
 typedef enum {
@@ -39,7 +43,7 @@ struct http_exchange {
     void *user;
     void (*broken)(void *user, http_exchange *x);
     void (*on_drain)(void *user, http_exchange *x);
-    arena *memory; // opened at first use
+    arena *memory; // of the request, reset behind it
     str id;
 
     exchange_phase phase;
@@ -133,7 +137,6 @@ void exchange_timeout(http_exchange *x);
 void exchange_report(http_exchange *x, unsigned status); // on_finished
 void exchange_detach(http_exchange *x);  // forgets its connection without closing it
 void exchange_release(http_exchange *x); // a hold goes; frees what is gone
-arena *exchange_memory(http_exchange *x);
 
 // server.c
 void server_forget(http_exchange *x);  // leaves the list of connections

@@ -3,6 +3,7 @@
 // The happy path of an ask is: encode, a letter, choose who answers, decode, handler, answer
 // encoded, a letter, decode, on_reply. What can fail: nobody serves it, the deadline, a node that
 // leaves, memory.
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
 #include "mesh/mesh_inner.h"
@@ -232,7 +233,7 @@ static ask *ask_open(mesh *m, str node, uint64_t deadline_ms, void *data)
     if (node.len > 0)
         memcpy(a->to, node.at, node.len);
     a->data = data;
-    uint64_t now = loop_now_ms(e->loop);
+    uint64_t now = clock_now_ms(); // the loop's own may be old: a handler may have run long
     if (__builtin_add_overflow(now, deadline_ms, &a->until_ms) || a->until_ms > UINT64_MAX / 2)
         a->until_ms = UINT64_MAX / 2;
     buf_open(&a->request, MESSAGE_BYTES_MAX);

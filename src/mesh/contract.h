@@ -1,5 +1,4 @@
-// What every engine of the mesh must pass: each function is one test, called with the engine's
-// factory.
+// What every engine of the mesh must pass: each function is one test of a factory's engine.
 #pragma once
 #include "mesh/mesh.h"
 

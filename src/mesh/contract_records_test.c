@@ -448,9 +448,12 @@ static bool memory_round(const mesh_factory *factory, uint64_t after)
     world_wait(&w, &n.completes, 1);
     store_entry e;
     bool written = mesh_get(m, STR("b"), STR("k"), w.memory, &e).code == OK;
-    uint64_t seen = fault_now.seen;
     if (written)
         world_wait(&w, &c.got, 1); // even if its claim failed at first
+    for (size_t i = 0; written && i < 50 && queue_left(&w, m) > 0; i++)
+        world_rest(&w, 10); // the plan changes when no thread asks for it
+    world_rest(&w, 10);
+    uint64_t seen = fault_now.seen;
     fault_now = (fault_plan){0};
     world_close(&w);
     return seen > after;

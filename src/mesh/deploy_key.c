@@ -37,7 +37,8 @@ err deploy_key_new(arena *a, str *private_pem, str *public_line)
     size_t size = 0;
     if (key == NULL || memory == NULL ||
         PEM_write_bio_PKCS8PrivateKey(memory, key, NULL, NULL, 0, NULL, NULL) != 1 ||
-        EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point), &size) != 1)
+        EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_PUB_KEY, point, sizeof(point),
+                                        &size) != 1)
         return fail(ERR_SYSTEM, 0, "make deploy key");
     char *at = NULL;
     long len = BIO_get_mem_data(memory, &at);

@@ -1,5 +1,4 @@
-// The certificate authority of a universe: made once, read at every start, signs its nodes'
-// certificates.
+// The certificate authority of a universe: made once, then read, signs its nodes' certificates.
 #include "mesh/identity.h"
 
 #include "base/clock.h"

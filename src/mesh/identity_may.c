@@ -67,17 +67,8 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
     [MSG_substrate_logs] = READERS,
     [MSG_gateway_status] = READERS,
 
-    // Between a control process and its own workers, over their socket pair.
-    [MSG_worker_start] = NOBODY,
-    [MSG_worker_snapshot] = NOBODY,
-    [MSG_worker_ready] = NOBODY,
-    [MSG_worker_module_want] = NOBODY,
-    [MSG_worker_module] = NOBODY,
-    [MSG_worker_output] = NOBODY,
-    [MSG_worker_counts] = NOBODY,
-    [MSG_worker_relay] = NOBODY,
-    [MSG_worker_relayed] = NOBODY,
-    [MSG_worker_stop] = NOBODY,
+    // None for worker.*: those go between a control process and its own workers, never over the
+    // mesh.
 };
 
 static unsigned identity_role(str protocol)

@@ -1,5 +1,4 @@
-// What the parts of the embedded engine share: nodes, asks, letters, watches and queues of one
-// process.
+// What the parts of the embedded engine share: nodes, asks, letters, watches, queues.
 #pragma once
 #include "base/buf.h"
 #include "base/map.h"

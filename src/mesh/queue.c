@@ -1,5 +1,4 @@
-// Queues of the embedded engine: items are records, claims are memory, attempts are counted
-// durably.
+// Queues of the embedded engine: items are records, claims are memory, attempts are durable.
 //
 // The happy path of an item is: its record is committed, a free slot claims it (its record is
 // written with the next attempt), it is handed out, beats prolong the lease, done deletes the
@@ -74,7 +73,7 @@ static item *item_find(const queue *q, str id)
 static void item_due(queue *q, item *i, item_state state, uint64_t after_ms)
 {
     i->state = state;
-    i->due_ms = loop_now_ms(q->engine->loop) + after_ms;
+    i->due_ms = clock_now_ms() + after_ms;
     mesh_due(q->engine, i->due_ms);
 }
 

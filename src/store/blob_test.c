@@ -1,5 +1,4 @@
-// Blobs are what their names say, survive, and leave nothing half behind; rings keep the newest
-// records.
+// Blobs are what their names say and leave nothing half; rings keep the newest records.
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"

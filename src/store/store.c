@@ -9,11 +9,14 @@
 #include "store/reader_inner.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { BATCH_COMMITS_MAX = 512, BATCH_BYTES_MAX = 16 << 20, POST_RETRY_NS = 1000000 };
 
@@ -153,16 +156,31 @@ static void *store_thread(void *data)
     return NULL;
 }
 
-static err store_folder(const char *path)
+static err folder_sync(const char *path)
+{
+    OWNED(fd_drop) int f = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f < 0 || fsync(f) != 0)
+        return fail_errno(errno, "sync the store's folder");
+    return ok();
+}
+
+// Makes the folder of the file, or with `made` syncs it and the one above: a first commit must not
+// be durable in a file that a power cut unlists.
+static err store_folder(const char *path, bool made)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
     if (slash == NULL || slash == path)
         return ok();
-    if ((size_t)(slash - path) >= sizeof folder)
+    if ((size_t)(slash - path) + sizeof "/.." > sizeof folder)
         return fail(ERR_LIMIT, 0, "path of the store");
-    *(char *)mempcpy(folder, path, (size_t)(slash - path)) = '\0';
-    return file_make_folders(folder, 0700);
+    char *end = mempcpy(folder, path, (size_t)(slash - path));
+    *end = '\0';
+    if (!made)
+        return file_make_folders(folder, 0700);
+    TRY(folder_sync(folder));
+    memcpy(end, "/..", sizeof "/..");
+    return folder_sync(folder);
 }
 
 static err store_start(store *s)
@@ -187,7 +205,7 @@ static void store_free(store *s)
 
 err store_open(store **out, loop *l, const char *path)
 {
-    TRY(store_folder(path));
+    TRY(store_folder(path, false));
     store *s = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *s);
     if (s == NULL)
         return fail(ERR_MEMORY, 0, "store");
@@ -197,6 +215,8 @@ err store_open(store **out, loop *l, const char *path)
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_cond_init(&s->wake, NULL);
     err e = writer_open(&s->writer, path);
+    if (e.code == OK)
+        e = store_folder(path, true);
     if (e.code == OK)
         e = reader_open(&s->reader, path);
     s->revision = s->writer.revision;

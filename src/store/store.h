@@ -1,4 +1,4 @@
-// One universe's durable records: keys with revisions in SQLite, one writer thread with group commit.
+// One universe's durable records: keys with revisions in SQLite, group commit by one thread.
 #pragma once
 #include "base/base.h"
 #include "io/loop.h"
@@ -6,7 +6,8 @@
 typedef struct store store;
 enum { STORE_VALUE_BYTES_MAX = 1024 * 1024, STORE_KEY_BYTES_MAX = 1024 };
 #define STORE_ANY UINT64_MAX // expected revision: whatever is there
-// STORE_ADD puts where nothing stands and otherwise does nothing; hooks find in its `expected` 1 when it put, else 0.
+// STORE_ADD puts where nothing stands and otherwise does nothing; hooks find in its `expected` 1
+// when it put, else 0.
 typedef enum { STORE_PUT, STORE_DELETE, STORE_ADD } store_verb;
 typedef struct store_change {
     store_verb verb;
@@ -21,23 +22,41 @@ typedef struct store_entry {
 } store_entry;
 // path: the database file, made with mode 0600. Opening checks integrity of the schema's version.
 err store_open(store **out, loop *l, const char *path) MUST_USE;
-// Waits for what was accepted and calls every done that is due; what such a done commits gets ERR_CLOSED.
-// Not from within a callback of the store.
+// Waits for what was accepted and calls every done that is due; what such a done commits gets
+// ERR_CLOSED. Not from within a callback of the store.
 void store_close(store *s);
-// All changes or none, durable (fsync, WAL, synchronous=FULL) before `done(data, ok, revision)` runs on the loop.
-// ERR_CONFLICT: an expectation failed, nothing was written. ERR_FULL: no space, nothing was written, later commits
-// work again when there is room. Copies everything. Commits are applied in the order of these calls.
+// All changes or none, durable (fsync, WAL, synchronous=FULL) before `done(data, ok, revision)`
+// runs on the loop. ERR_CONFLICT: an expectation failed, nothing was written. ERR_FULL: no space,
+// nothing was written, later commits work again when there is room. Copies everything. Commits are
+// applied in the order of these calls.
 typedef void store_done(void *data, err e, uint64_t revision);
-void store_commit(store *s, const store_change *changes, size_t count, store_done *done, void *data);
+void store_commit(
+    store *s, const store_change *changes, size_t count, store_done *done, void *data);
 // Reads what is committed, on the loop's thread, from the page cache (tens of microseconds).
 err store_get(store *s, str bucket, str key, arena *a, store_entry *out) MUST_USE; // ERR_ABSENT
-// Entries with `prefix` in key order, after `after` (empty: from the start), `limit` at most; newest first when `reverse`.
-err store_list(store *s, str bucket, str prefix, str after, size_t limit, bool reverse, arena *a,
-               store_entry **out, size_t *count) MUST_USE;
-// Calls `each` for all entries with `prefix` in key order, all from one moment, until it returns false; *revision is
-// the last commit of that moment (what store_on_commit brings with a greater one came later). Texts live in the call.
-err store_each(store *s, str bucket, str prefix, bool (*each)(void *data, const store_entry *entry), void *data,
+// Entries with `prefix` in key order, after `after` (empty: from the start), `limit` at most;
+// newest first when `reverse`.
+err store_list(store *s,
+               str bucket,
+               str prefix,
+               str after,
+               size_t limit,
+               bool reverse,
+               arena *a,
+               store_entry **out,
+               size_t *count) MUST_USE;
+// Calls `each` for all entries with `prefix` in key order, all from one moment, until it returns
+// false; *revision is the last commit of that moment (what store_on_commit brings with a greater
+// one came later). Texts live in the call.
+err store_each(store *s,
+               str bucket,
+               str prefix,
+               bool (*each)(void *data, const store_entry *entry),
+               void *data,
                uint64_t *revision) MUST_USE;
 uint64_t store_revision(store *s); // of the last commit whose done has run or is running
 // Called on the loop after each commit with its changes (revision set), before that commit's done.
-void store_on_commit(store *s, void (*on)(void *data, const store_change *changes, size_t count, uint64_t revision), void *data);
+void store_on_commit(
+    store *s,
+    void (*on)(void *data, const store_change *changes, size_t count, uint64_t revision),
+    void *data);

@@ -525,6 +525,11 @@ TEST(store_loses_nothing_acknowledged_when_killed)
             if (acknowledged[n])
                 CHECK(bench_has(&b, key, "v"));
         }
+        // Both changes of a commit are there, or none.
+        store_entry last, named;
+        CHECK(store_get(b.store, STR("b"), STR("last"), b.memory, &last).code == OK);
+        CHECK(store_get(b.store, STR("b"), last.value, b.memory, &named).code == OK);
+        CHECK(named.revision == last.revision && last.revision == store_revision(b.store));
         first = (most + 8) & ~3ull;
         store_close(b.store);
         loop_close(b.loop);

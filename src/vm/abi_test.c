@@ -195,18 +195,18 @@ TEST(abi_self_and_random_answer)
 TEST(abi_output_becomes_lines)
 {
     seen s;
-    abi_run_once("(import \"wasi_snapshot_preview1\" \"fd_write\" (func $fd " I4 "))"
-                 "(import \"env\" \"console.log\" (func $console (param i32)))"
-                 "(data (i32.const 100) "
-                 "\"\\80\\00\\00\\00\\05\\00\\00\\00\\88\\00\\00\\00\\04\\00\\00\\00\")"
-                 "(data (i32.const 128) \"one\\0atwo.tail\")"
-                 "(data (i32.const 200) \"\\06\\00\\00\\00h\\00\\e9\\00!\\00\")",
-                 PUT(0, "(call $fd (i32.const 1) (i32.const 100) (i32.const 2) (i32.const 1004))")
-                     PUT(1,
-                         "(call $fd (i32.const 3) (i32.const 100) (i32.const 2) (i32.const 1008))")
-                         PUT(2, "(call $fd (i32.const 2) (i32.const 100) (i32.const 1) (i32.const "
-                                "1008))") "(call $console (i32.const 204))",
-                 test_event(), &s);
+    abi_run_once(
+        "(import \"wasi_snapshot_preview1\" \"fd_write\" (func $fd " I4 "))"
+        "(import \"env\" \"console.log\" (func $console (param i32)))"
+        "(data (i32.const 100) "
+        "\"\\80\\00\\00\\00\\05\\00\\00\\00\\88\\00\\00\\00\\04\\00\\00\\00\")"
+        "(data (i32.const 128) \"one\\0atwo.tail\")"
+        "(data (i32.const 200) \"\\06\\00\\00\\00h\\00\\e9\\00!\\00\")",
+        PUT(0, "(call $fd (i32.const 1) (i32.const 100) (i32.const 2) (i32.const 1004))")
+            PUT(1, "(call $fd (i32.const 3) (i32.const 100) (i32.const 2) (i32.const 1008))")
+                PUT(2, "(call $fd (i32.const 2) (i32.const 100) (i32.const 1) (i32.const "
+                       "1008))") "(call $console (i32.const 204))",
+        test_event(), &s);
     CHECK(s.body.at[0] == 0 && s.body.at[1] == 8 && s.body.at[4] == 9);
     CHECK(strcmp(s.output, "1:one\n2:one\n1:ttailh\xc3\xa9!\n2:t\n") == 0);
     seen_close(&s);

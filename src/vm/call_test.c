@@ -362,6 +362,18 @@ TEST(call_start_runs_first_and_may_exit)
     seen_close(&s);
 }
 
+TEST(call_reseeds_each_instance_before_the_call)
+{
+    for (int fibers = 0; fibers < 2; fibers++) {
+        seen s;
+        once(HEAD "(func (export \"_reseed\") (i32.store8 (i32.const 64) (i32.const 0x52)))"
+                  "(func (export \"go\") (param $e i32)" PONG "))",
+             fibers, &s);
+        CHECK(s.kind == VM_OK && body_is(&s, STR("RONG")));
+        seen_close(&s);
+    }
+}
+
 TEST(call_exit_status_decides)
 {
     seen s;

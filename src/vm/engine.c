@@ -18,7 +18,7 @@
 #endif
 
 // Settings that enter compiled code; vm_flags() names them. Measured on the guest matrix (see
-// vm_bench.c): explicit bounds checks spare each growing guest its mprotect.
+// bench/vm.c): explicit bounds checks spare each growing guest its mprotect.
 #define EXPLICIT_BOUNDS true
 static const char *const cpu_flags[] = {"has_cmpxchg16b", "has_sse3",  "has_ssse3",
                                         "has_sse41",      "has_sse42", "has_popcnt"};
@@ -32,7 +32,7 @@ static const char *const cpu_flags[] = {"has_cmpxchg16b", "has_sse3",  "has_ssse
 #error "ctau runs on x86-64 and aarch64"
 #endif
 #define FLAGS_TEXT(bounds) \
-    "wasmtime-" WASMTIME_VERSION " epoch speed reserve=256M bounds=" bounds " cpu=" CPU_NAME
+    "wasmtime-" WASMTIME_VERSION " epoch speed nogc reserve=256M bounds=" bounds " cpu=" CPU_NAME
 
 const char *vm_flags(const vm *v)
 {
@@ -64,8 +64,8 @@ static void engine_tick(vm *v)
 }
 
 #ifdef __SANITIZE_THREAD__
-// Under ThreadSanitizer a signal waits for the next library call, which an endless loop never makes:
-// there a thread ticks.
+// Under ThreadSanitizer a signal waits for the next library call, which an endless loop never
+// makes: there a thread ticks.
 static void *engine_ticks(void *context)
 {
     vm *v = context;
@@ -105,9 +105,8 @@ static err timer_make(vm *v)
     sigemptyset(&action.sa_mask);
     if (sigaction(SIGRTMIN + 2, &action, NULL) != 0)
         return fail_errno(errno, "take the epoch signal");
-    struct sigevent event = {.sigev_value.sival_ptr = v,
-                             .sigev_notify = SIGEV_THREAD_ID,
-                             .sigev_signo = SIGRTMIN + 2};
+    struct sigevent event = {
+        .sigev_value.sival_ptr = v, .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + 2};
     event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
     if (timer_create(CLOCK_MONOTONIC, &event, &v->timer) != 0)
         return fail_errno(errno, "make the epoch timer");
@@ -141,7 +140,7 @@ static void pools_set(wasm_config_t *config, uint32_t calls_max, uint32_t warm_s
     wasmtime_pooling_allocation_config_total_memories_set(p, calls_max);
     wasmtime_pooling_allocation_config_total_tables_set(p, calls_max);
     wasmtime_pooling_allocation_config_total_stacks_set(p, calls_max);
-    wasmtime_pooling_allocation_config_total_gc_heaps_set(p, 1);
+    wasmtime_pooling_allocation_config_total_gc_heaps_set(p, 0);
     wasmtime_pooling_allocation_config_max_memory_size_set(p, VM_MEMORY_BYTES_MAX);
     wasmtime_pooling_allocation_config_table_elements_set(p, 65536);
     wasmtime_pooling_allocation_config_max_unused_warm_slots_set(p, warm_slots_max);
@@ -173,6 +172,11 @@ static wasm_config_t *config_make(void)
     wasmtime_config_wasm_memory64_set(config, false);
     wasmtime_config_wasm_multi_memory_set(config, false);
     wasmtime_config_wasm_relaxed_simd_set(config, false);
+    // No object of a collected heap: no heap per call, no collector's pauses.
+    wasmtime_config_gc_support_set(config, false);
+    wasmtime_config_wasm_gc_set(config, false);
+    wasmtime_config_wasm_function_references_set(config, false);
+    wasmtime_config_wasm_exceptions_set(config, false);
     return config;
 }
 

@@ -163,3 +163,24 @@ TEST(manifest_within_a_small_arena_is_an_error_of_ours)
     arena_close(small);
     arena_close(a);
 }
+
+TEST(manifest_agrees_with_the_engine_on_funcref_and_externref)
+{
+    vm *v = test_vm(false);
+    arena *a = NULL;
+    CHECK(arena_open(&a, 1 << 22).code == OK);
+    buf cwasm;
+    buf_open(&cwasm, 1 << 22);
+    str problem = {NULL, 0};
+    str tables =
+        test_wasm(a, "(module (table 2 funcref) (elem (i32.const 0) $g)"
+                     " (func $g (param i32) (result i32) (i32.const 7))" MEMORY
+                     " (func (export \"go\") (param i32) (result i32)"
+                     " (call_indirect (param i32) (result i32) (local.get 0) (i32.const 0))))");
+    CHECK(vm_compile(v, a, tables, &cwasm, &problem).code == OK);
+    str objects = test_wasm(a, "(module (table 2 externref)" MEMORY GO ")");
+    CHECK(vm_compile(v, a, objects, &cwasm, &problem).code == ERR_SYNTAX && problem.len > 0);
+    buf_close(&cwasm);
+    arena_close(a);
+    vm_close(v);
+}

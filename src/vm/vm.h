@@ -27,9 +27,9 @@ typedef struct vm_settings {
     uint32_t warm_slots_max; // unused memories that stay resident; 0: 100
     bool fibers_only;        // never the synchronous first slice (tests, measurements)
 } vm_settings;
-// Reserves (does not use) calls_max * 258 MiB of address space: no RLIMIT_AS below that, and where only
-// compilation is wanted calls_max is 1; the engine aborts the process when it gets none.
-// Takes one signal (SIGRTMIN + 2) of the process for the epoch timer, armed only while guests run.
+// Reserves (does not use) calls_max * 258 MiB of address space: no RLIMIT_AS below that, and where
+// only compilation is wanted calls_max is 1; the engine aborts the process when it gets none. Takes
+// one signal (SIGRTMIN + 2) of the process for the epoch timer, armed only while guests run.
 err vm_open(vm **out, const vm_settings *settings) MUST_USE;
 void vm_close(vm *v); // no call may be alive, all modules dropped; NULL is fine
 // Engine version, its settings that enter compiled code, CPU baseline: part of a cache key. Static

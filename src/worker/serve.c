@@ -5,6 +5,7 @@
 // in one write. What can fail: no route (404, 405), a limit (503, 504, 507), the guest (500, or the connection
 // breaks when a part of its answer has left), the client (its call is dropped).
 #include "base/str.h"
+#include "http/parse.h"
 #include "http/url.h"
 #include "mesh/identity.h"
 #include "worker/worker_inner.h"
@@ -191,6 +192,8 @@ static void call_on_done(vm_call *v, const vm_outcome *o)
     http_exchange *x = c->x;
     bool lost = c->lost;
     c->running = NULL;
+    if (c->function->worker->current == c)
+        c->function->worker->current = NULL;
     c->function->calls++;
     c->function->time_us += o->run_us;
     if (o->kind != VM_OK) {
@@ -221,9 +224,10 @@ static const vm_call_owner call_owner = {
 
 // ---- slices: the page says what runs, in case nothing else can any more
 
-static void page_enter(const call *c)
+static void page_enter(call *c)
 {
     worker_page *p = c->function->worker->page;
+    c->function->worker->current = c;
     str id = str_first(c->function->id, sizeof(p->function) - 1);
     str path = str_first(c->path, sizeof(p->request) - 1);
     memcpy(p->function, id.at, id.len);
@@ -233,9 +237,18 @@ static void page_enter(const call *c)
     atomic_store_explicit(&p->running, 1, memory_order_release);
 }
 
-static void page_leave(worker *w)
+// The call may be gone by now; one that can not go on any more ends here.
+static void page_leave(worker *w, call *c)
 {
     atomic_store_explicit(&w->page->running, 0, memory_order_release);
+    bool alive = w->current == c;
+    w->current = NULL;
+    if (!alive || !c->lost || c->running == NULL)
+        return;
+    http_exchange *x = c->x;
+    vm_call_cancel(c->running);
+    (void)call_leave(c);
+    http_break(x);
 }
 
 static void call_on_drain(void *user, http_exchange *x)
@@ -260,7 +273,7 @@ static void call_step(call *c)
     c->running = NULL;
     page_enter(c);
     vm_call_resume(v);
-    page_leave(w);
+    page_leave(w, c);
 }
 
 // Percent-decoded, one normal form; most paths are in it already.
@@ -305,7 +318,9 @@ static void call_run(call *c)
     };
     page_enter(c);
     err e = vm_call_start(c->function->module, &event, &call_owner, c);
-    page_leave(w);
+    if (e.code != OK)
+        c->lost = false;
+    page_leave(w, c);
     if (e.code == OK)
         return;
     c->function->failures++;

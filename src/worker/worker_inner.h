@@ -19,6 +19,7 @@ enum {
     OUTPUT_FLUSH_MS = 20,            // how long lines of output wait for others
     OUTPUT_BYTES_MAX = 512 * 1024,   // of lines in that time; more are dropped and counted
     COUNTS_MS = 1000,
+    DOOR_END_MS = 10 * 1000,
     RELAY_BYTES_MAX = CHANNEL_FRAME_BYTES_MAX - 4096,
     CALL_BODY_BYTES_MAX = 10 * 1000 * 1000,
 };
@@ -28,6 +29,7 @@ typedef struct worker_door {
     worker *worker;
     worker_role role;
     uint64_t number;
+    uint64_t end_ms; // 0: open; else when connections under way are cut
     http_server *server;
 } worker_door;
 
@@ -98,6 +100,7 @@ struct worker {
     map *relays;             // ticket -> http_exchange
     uint64_t numbers;
     function *loading;
+    call *current;           // whose guest has the processor now; NULL once it is done
     size_t modules;
     timer *beat, *flush, *counts, *end;
     buf output;              // lines that wait for the next frame
@@ -112,7 +115,8 @@ struct worker {
 // --- doors (doors.c)
 err doors_identity(worker *w, bool gateway, str certificate_pem, str key_pem) MUST_USE;
 err door_open(worker *w, worker_role role, uint64_t number, int fd) MUST_USE; // owns fd
-void door_shut(worker *w, uint64_t number);
+void door_shut(worker *w, uint64_t number); // no new connections; those under way get DOOR_END_MS
+void doors_sweep(worker *w);
 void doors_drain(worker *w);
 void doors_close(worker *w);
 size_t doors_connections(const worker *w);

@@ -28,7 +28,14 @@ err workers_open(workers **out, const workers_settings *settings) MUST_USE;
 // Opens one listening socket per slot. ERR_CONFLICT: the port is in use by somebody else.
 err workers_listen(workers *w, worker_role role, const char *address, uint16_t port) MUST_USE;
 // The certificate that the substrate's or gateway's node has (p2p doors; gateway's client side). Copied.
+// Again with a renewed one: connections from now on have it.
 void workers_identity(workers *w, bool gateway, str certificate_pem, str key_pem);
+// The port that the last workers_listen() with this role got (for port 0).
+uint16_t workers_port(const workers *w, worker_role role);
+// Substrate's or gateway's node leaves: its sockets close, its events, relay and gone callbacks are forgotten.
+void workers_leave(workers *w, bool gateway);
+// `gone` is called when workers_close() begins: no workers_* call may follow. One for each of the two nodes.
+void workers_on_gone(workers *w, bool gateway, void (*gone)(void *data), void *data);
 // What substrate asks of it. All on the control loop.
 typedef struct workers_events {
     // A worker wants the compiled module with this hash: answer with workers_module, now or later.
@@ -51,7 +58,12 @@ void workers_publish_routes(workers *w, const route_table *routes);
 void workers_publish_backends(workers *w, const backend_table *backends);
 // Starts the processes; they serve as soon as they are up (what comes earlier waits in the backlog).
 err workers_start(workers *w) MUST_USE;
-size_t workers_serving(const workers *w);
+size_t workers_serving(const workers *w); // processes that have said that they are ready
+int workers_process(const workers *w, size_t slot); // process id, 0 when none runs (tests, doctor)
+// What the gateway's doors forwarded since the start.
+void workers_gateway_counts(const workers *w, uint64_t *requests, uint64_t *failures);
+// The same for one backend by node name; false: none yet.
+bool workers_backend_counts(const workers *w, str node, uint64_t *requests, uint64_t *failures);
 uint64_t workers_restarts(const workers *w);
 // No new connections; answers under way get 500 ms; then every process is gone and `closed(data)` is called.
 void workers_close(workers *w, void (*closed)(void *data), void *data);

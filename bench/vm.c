@@ -1,9 +1,10 @@
-// What one guest call costs: vm_bench FILE.wasm CALL [CALLS [fibers]], one thread, fresh memory
+// What one guest call costs: vm FILE.wasm CALL [CALLS [fibers]], one thread, fresh memory
 // each.
+#include "vm/vm.h"
+
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "vm/vm.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -87,7 +88,7 @@ static int bench_compile(vm *v, arena *a, const char *path)
 int main(int count, char **words)
 {
     if (count < 3)
-        bench_fail("usage", STR("vm_bench FILE.wasm CALL [CALLS [fibers]]"));
+        bench_fail("usage", STR("vm FILE.wasm CALL [CALLS [fibers]]"));
     uint64_t calls = count > 3 ? strtoull(words[3], NULL, 10) : 100000;
     vm_settings settings = {.fibers_only = count > 4};
     vm *v;

@@ -309,8 +309,6 @@ err tau_checkout_configure(tau *t, const checkout *k, str remote)
         TRY(checkout_do(k, NULL, "remote", "add", "origin", str_c(a, remote), NULL));
     else if (!str_is(now, remote))
         TRY(checkout_do(k, NULL, "remote", "set-url", "origin", str_c(a, remote), NULL));
-    else
-        return ok();
     const char *base = str_format(a, "http://%.*s", STR_ARG(t->address)).at;
     const char *helper = str_format(a, "credential.%s.helper", base).at;
     const char *proxy = str_format(a, "http.%s.proxy", base).at;
@@ -320,6 +318,11 @@ err tau_checkout_configure(tau *t, const checkout *k, str remote)
     // The empty entry forgets helpers of the user's own configuration for this address.
     TRY(checkout_do(k, NULL, "config", "--replace-all", helper, "", NULL));
     TRY(checkout_do(k, NULL, "config", "--add", helper, command.at, NULL));
+    if (checkout_do(k, &now, "config", "user.email", NULL).code != OK) {
+        str email = str_format(a, "%.*s@localhost", STR_ARG(t->account));
+        TRY(checkout_do(k, NULL, "config", "user.email", str_c(a, email), NULL));
+        TRY(checkout_do(k, NULL, "config", "user.name", str_c(a, t->account), NULL));
+    }
     return checkout_do(k, NULL, "config", proxy, "", NULL);
 }
 

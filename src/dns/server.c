@@ -102,7 +102,7 @@ static void dns_on_datagram(void *data, udp *u, str bytes, const udp_from *from)
         return;
     str answer = dns_server_answer(s, bytes, false, verdict == DNS_RATE_SLIP);
     if (answer.len > 0)
-        (void)udp_send(u, answer, from); // who gets none asks again
+        s->counts.lost += udp_send(u, answer, from).code != OK; // who gets none asks again
 }
 
 // ---- connections

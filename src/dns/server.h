@@ -22,6 +22,7 @@ typedef struct dns_server_counts {
     uint64_t malformed;           // FORMERR
     uint64_t ignored;             // answers, and what is no message
     uint64_t limited;             // truncated or dropped by the rate limit
+    uint64_t lost;                // answers by UDP that the system did not take
     uint64_t connections;         // open now
 } dns_server_counts;
 // ERR_CONFLICT: the port is in use.

@@ -10,7 +10,7 @@
 
 static void fetch_on_output(void *data, proc *p, int stream, str bytes)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (stream == 2)
         buf_add(&c->errors, bytes);
     if (stream == 2 || c->x == NULL)
@@ -31,23 +31,23 @@ static void fetch_on_output(void *data, proc *p, int stream, str bytes)
 static void fetch_on_drain(void *user, http_exchange *x)
 {
     (void)x;
-    forge_call *c = user;
-    if (c->state == CALL_RUNNING)
+    forge_visit *c = user;
+    if (c->state == VISIT_RUNNING)
         proc_output_pause(c->proc, false);
 }
 
 static void fetch_on_end(void *data, proc *p, const proc_end *end)
 {
     (void)p;
-    forge_call *c = data;
+    forge_visit *c = data;
     c->proc = NULL;
-    c->state = CALL_ASKING;
+    c->state = VISIT_ASKING;
     if (end->status != 0 && c->x != NULL)
         log_line(c->forge->settings.log, LOG_WARN, "fetch failed", "owner", c->owner, "repository", c->name, "git",
                  str_trim(buf_str(&c->errors)), NULL);
     http_exchange *x = c->x;
     if (x != NULL && !c->started) {
-        call_answer_text(c, end->timed_out ? 504 : 500, "git upload-pack gave no answer");
+        visit_answer_text(c, end->timed_out ? 504 : 500, "git upload-pack gave no answer");
     } else if (x != NULL) {
         c->x = NULL;
         // An end by a signal is not the end of the answer. Otherwise git has said in it what was wrong.
@@ -56,17 +56,17 @@ static void fetch_on_end(void *data, proc *p, const proc_end *end)
         else
             http_finish(x);
     }
-    call_free(c);
+    visit_free(c);
 }
 
-void fetch_start(forge_call *c)
+void fetch_start(forge_visit *c)
 {
     forge *f = c->forge;
     err e = f->fetches >= FORGE_FETCHES_MAX ? fail(ERR_BUSY, 0, "too many fetches at once, try again") : ok();
     if (e.code == OK)
         e = input_run(c, "upload-pack", fetch_on_output, fetch_on_end);
     if (e.code != OK) {
-        call_end(c, e, "git upload-pack");
+        visit_end(c, e, "git upload-pack");
         return;
     }
     f->fetches++;

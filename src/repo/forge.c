@@ -54,7 +54,7 @@ bool forge_is_path(str path)
     return path_read(path, &parts);
 }
 
-// ---- calls
+// ---- visits
 
 static void forge_free(forge *f)
 {
@@ -73,7 +73,7 @@ static void forge_free(forge *f)
     free(f);
 }
 
-void call_free(forge_call *c)
+void visit_free(forge_visit *c)
 {
     forge *f = c->forge;
     if (c->holding)
@@ -93,7 +93,7 @@ void call_free(forge_call *c)
         forge_free(f);
 }
 
-void call_answer(forge_call *c, unsigned status, const char *type, str body)
+void visit_answer(forge_visit *c, unsigned status, const char *type, str body)
 {
     http_exchange *x = c->x;
     if (x == NULL)
@@ -116,46 +116,46 @@ void call_answer(forge_call *c, unsigned status, const char *type, str body)
 }
 
 // git shows a plain text's lines to the user.
-void call_answer_text(forge_call *c, unsigned status, const char *text)
+void visit_answer_text(forge_visit *c, unsigned status, const char *text)
 {
     char line[1024];
     snprintf(line, sizeof(line), "%s\n", text);
-    call_answer(c, status, "text/plain; charset=utf-8", str_of(line));
+    visit_answer(c, status, "text/plain; charset=utf-8", str_of(line));
 }
 
-void call_end(forge_call *c, err e, const char *event)
+void visit_end(forge_visit *c, err e, const char *event)
 {
     unsigned status = http_status_of(e.code);
     if (status >= 500 && status != 503)
         log_fail(c->forge->settings.log, event, e, "owner", c->owner, "repository", c->name, NULL);
-    call_answer_text(c, status, e.what != NULL ? e.what : event);
-    call_free(c);
+    visit_answer_text(c, status, e.what != NULL ? e.what : event);
+    visit_free(c);
 }
 
-void call_work(forge_call *c, void (*work)(void *data), void (*done)(void *data))
+void visit_work(forge_visit *c, void (*work)(void *data), void (*done)(void *data))
 {
-    c->state = CALL_ASKING;
+    c->state = VISIT_ASKING;
     err e = loop_work(c->forge->settings.loop, work, done, c);
     if (e.code != OK)
-        call_end(c, e, "forge helper");
+        visit_end(c, e, "forge helper");
 }
 
-static void call_on_broken(void *user, http_exchange *x)
+static void visit_on_broken(void *user, http_exchange *x)
 {
     (void)x;
-    forge_call *c = user;
+    forge_visit *c = user;
     c->x = NULL;
     switch (c->state) {
-    case CALL_ASKING:
+    case VISIT_ASKING:
         break; // what comes back sees that nobody waits
-    case CALL_QUEUED:
+    case VISIT_QUEUED:
         repository_leave(c);
-        call_free(c);
+        visit_free(c);
         break;
-    case CALL_READING:
-        call_free(c);
+    case VISIT_READING:
+        visit_free(c);
         break;
-    case CALL_RUNNING:
+    case VISIT_RUNNING:
         // A push that came whole goes on: its refs may be written already. One that was cut fails by itself.
         if (c->push)
             proc_write_end(c->proc);
@@ -165,10 +165,10 @@ static void call_on_broken(void *user, http_exchange *x)
     }
 }
 
-static void call_on_ready(forge_call *c)
+static void visit_on_ready(forge_visit *c)
 {
     if (c->x == NULL)
-        call_free(c);
+        visit_free(c);
     else if (c->advertise)
         refs_advertise(c);
     else if (c->push)
@@ -177,12 +177,12 @@ static void call_on_ready(forge_call *c)
         fetch_start(c);
 }
 
-static void call_on_repository(void *data, err e, const void *fields)
+static void visit_on_repository(void *data, err e, const void *fields)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     const auth_repository_get_reply *reply = fields;
     if (c->x == NULL || c->forge->closing) {
-        call_free(c);
+        visit_free(c);
         return;
     }
     const repository_record *r = e.code == OK && reply->repositories.count > 0 ? reply->repositories.at : NULL;
@@ -198,34 +198,34 @@ static void call_on_repository(void *data, err e, const void *fields)
             e = fail(ERR_BUSY, 0, "the forge holds too many repositories");
     }
     if (e.code != OK) {
-        call_end(c, e.code == ERR_ABSENT ? e : fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
+        visit_end(c, e.code == ERR_ABSENT ? e : fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
         return;
     }
     if (c->repository->ready)
-        call_on_ready(c);
+        visit_on_ready(c);
     else
-        repository_prepare(c, call_on_ready);
+        repository_prepare(c, visit_on_ready);
 }
 
-static void call_on_token(void *data, err e, const void *fields)
+static void visit_on_token(void *data, err e, const void *fields)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     const auth_token_check_reply *reply = fields;
     if (c->x == NULL || c->forge->closing) {
-        call_free(c);
+        visit_free(c);
         return;
     }
     if (e.code == ERR_DENIED || e.code == ERR_SYNTAX) {
-        call_answer_text(c, 401, "this token is unknown or was revoked: `tau login` makes one");
-        call_free(c);
+        visit_answer_text(c, 401, "this token is unknown or was revoked: `tau login` makes one");
+        visit_free(c);
     } else if (e.code != OK) {
-        call_end(c, fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
+        visit_end(c, fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
     } else if (!str_is_nocase(reply->account, c->owner)) {
-        call_end(c, fail(ERR_ABSENT, 0, "there is no such repository, or it is not yours"), "forge");
+        visit_end(c, fail(ERR_ABSENT, 0, "there is no such repository, or it is not yours"), "forge");
     } else {
         auth_repository_get_request ask = {.owner = c->owner, .name = c->name};
         mesh_ask(c->forge->settings.mesh, STR(""), MSG_auth_repository_get, NULL, &ask, FORGE_ASK_MS,
-                 call_on_repository, c);
+                 visit_on_repository, c);
     }
 }
 
@@ -245,7 +245,7 @@ static str token_read(arena *a, const http_headers *headers)
 }
 
 // What the request asks for. 0, or the status that refuses it.
-static unsigned call_read(forge_call *c, const http_request *r, const forge_path *path)
+static unsigned visit_read(forge_visit *c, const http_request *r, const forge_path *path)
 {
     str service = path->rest;
     c->advertise = str_is(path->rest, STR("info/refs"));
@@ -271,26 +271,26 @@ static unsigned call_read(forge_call *c, const http_request *r, const forge_path
     return gzip && gunzip_stream_open(&c->unpack).code == OK ? 0 : 415;
 }
 
-static forge_call *call_open(forge *f, http_exchange *x)
+static forge_visit *visit_open(forge *f, http_exchange *x)
 {
     arena *a = NULL;
-    if (arena_open(&a, CALL_MEMORY_MAX).code != OK)
+    if (arena_open(&a, VISIT_MEMORY_MAX).code != OK)
         return NULL;
-    forge_call *c = arena_take(a, sizeof(*c));
+    forge_visit *c = arena_take(a, sizeof(*c));
     if (c == NULL) {
         arena_close(a);
         return NULL;
     }
-    *c = (forge_call){.forge = f, .x = x, .memory = a, .next = f->calls};
-    buf_open(&c->early, CALL_EARLY_MAX);
-    buf_open(&c->answer, CALL_ANSWER_MAX);
-    buf_open(&c->errors, CALL_ERRORS_MAX);
-    buf_open(&c->said, CALL_REPORT_MAX);
+    *c = (forge_visit){.forge = f, .x = x, .memory = a, .next = f->calls};
+    buf_open(&c->early, VISIT_EARLY_MAX);
+    buf_open(&c->answer, VISIT_ANSWER_MAX);
+    buf_open(&c->errors, VISIT_ERRORS_MAX);
+    buf_open(&c->said, VISIT_REPORT_MAX);
     if (f->calls != NULL)
         f->calls->previous = c;
     f->calls = c;
     http_set_user(x, c);
-    http_on_broken(x, call_on_broken);
+    http_on_broken(x, visit_on_broken);
     return c;
 }
 
@@ -299,17 +299,17 @@ void forge_handle(forge *f, http_exchange *x, str path)
     static const char *const reasons[] = {[404 - 400] = "there is nothing here: this is git's smart HTTP",
                                           [405 - 400] = "not with this method",
                                           [415 - 400] = "not a body that git sends"};
-    forge_call *c = f->closing ? NULL : call_open(f, x);
+    forge_visit *c = f->closing ? NULL : visit_open(f, x);
     if (c == NULL) {
         http_answer_err(x, fail(ERR_BUSY, 0, "the forge is closing"));
         return;
     }
     const http_request *r = http_request_of(x);
     forge_path parts;
-    unsigned status = path_read(path, &parts) ? call_read(c, r, &parts) : 404;
+    unsigned status = path_read(path, &parts) ? visit_read(c, r, &parts) : 404;
     if (status != 0) {
-        call_answer_text(c, status, reasons[status - 400]);
-        call_free(c);
+        visit_answer_text(c, status, reasons[status - 400]);
+        visit_free(c);
         return;
     }
     c->owner = str_copy(c->memory, parts.owner);
@@ -317,14 +317,14 @@ void forge_handle(forge *f, http_exchange *x, str path)
     c->protocol = str_copy(c->memory, http_header_find(&r->headers, STR("Git-Protocol")));
     c->token = token_read(c->memory, &r->headers);
     if (c->token.len == 0) {
-        call_answer_text(c, 401, "a token is needed as password: `tau login` makes one");
-        call_free(c);
+        visit_answer_text(c, 401, "a token is needed as password: `tau login` makes one");
+        visit_free(c);
         return;
     }
     if (!c->advertise)
         input_open(c);
     auth_token_check_request ask = {.token = c->token};
-    mesh_ask(f->settings.mesh, STR(""), MSG_auth_token_check, NULL, &ask, FORGE_ASK_MS, call_on_token, c);
+    mesh_ask(f->settings.mesh, STR(""), MSG_auth_token_check, NULL, &ask, FORGE_ASK_MS, visit_on_token, c);
 }
 
 // ---- the forge
@@ -383,7 +383,7 @@ void forge_close(forge *f)
         return;
     f->closing = true;
     f->settings.log = NULL;
-    for (forge_call *c = f->calls, *next; c != NULL; c = next) {
+    for (forge_visit *c = f->calls, *next; c != NULL; c = next) {
         next = c->next;
         http_exchange *x = c->x;
         c->x = NULL;
@@ -392,12 +392,12 @@ void forge_close(forge *f)
             http_set_user(x, NULL);
             http_break(x);
         }
-        if (c->state == CALL_RUNNING)
+        if (c->state == VISIT_RUNNING)
             proc_kill(c->proc, SIGKILL);
-        if (c->state == CALL_QUEUED)
+        if (c->state == VISIT_QUEUED)
             repository_leave(c);
-        if (c->state == CALL_READING || c->state == CALL_QUEUED)
-            call_free(c);
+        if (c->state == VISIT_READING || c->state == VISIT_QUEUED)
+            visit_free(c);
     }
     f->closed = true;
     if (f->calls == NULL)

@@ -1,4 +1,4 @@
-// What the forge's files share: one call (a request and what it sets going), one lock per repository.
+// What the forge's files share: one visit (a request and what it sets going), one lock per repository.
 #pragma once
 #include "repo/forge.h"
 
@@ -17,30 +17,30 @@ enum {
     FORGE_WALL_MS = 10 * 60 * 1000, // of git
     FORGE_ANNOUNCED_MAX = 1000,     // refs that one push changes
     FORGE_ENVIRONMENT = 12,
-    CALL_MEMORY_MAX = 64 << 20,
-    CALL_EARLY_MAX = 8 << 20,        // bytes of a push before receive-pack runs
-    CALL_ANSWER_MAX = 16 << 20,      // an advertisement
-    CALL_REPORT_MAX = 1 << 20,       // what receive-pack says
-    CALL_ERRORS_MAX = 4096,          // what git says on stderr, for the log
-    CALL_PIECE = 64 << 10,           // unpacked at once
-    CALL_QUEUE_HIGH = 1 << 20,       // input waiting for git: reading pauses
+    VISIT_MEMORY_MAX = 64 << 20,
+    VISIT_EARLY_MAX = 8 << 20,        // bytes of a push before receive-pack runs
+    VISIT_ANSWER_MAX = 16 << 20,      // an advertisement
+    VISIT_REPORT_MAX = 1 << 20,       // what receive-pack says
+    VISIT_ERRORS_MAX = 4096,          // what git says on stderr, for the log
+    VISIT_PIECE = 64 << 10,           // unpacked at once
+    VISIT_QUEUE_HIGH = 1 << 20,       // input waiting for git: reading pauses
 };
 #define FORGE_PUSH_BYTES_MAX ((uint64_t)1100 << 20) // the pack's own limit is receive.maxInputSize, 1 GiB
 #define FORGE_FETCH_BYTES_MAX ((uint64_t)32 << 20)
 
-typedef struct forge_call forge_call;
+typedef struct forge_visit forge_visit;
 typedef struct forge_repository {
     char *path;
     bool ready; // made and recovered since we started
     bool busy;
-    forge_call *first, *last; // who waits
+    forge_visit *first, *last; // who waits
 } forge_repository;
 
 struct forge {
     forge_settings settings; // its folder is a copy
     char *environment[FORGE_ENVIRONMENT];
     map *repositories; // by path
-    forge_call *calls;
+    forge_visit *calls;
     size_t fetches, pushes;
     bool closing;
     bool closed; // forge_close() has returned: the last call frees
@@ -48,27 +48,27 @@ struct forge {
 
 // What a call waits for, and so who frees it when the client is gone.
 typedef enum {
-    CALL_ASKING,  // a continuation is on its way: the mesh, a helper thread
-    CALL_READING, // more of the body
-    CALL_QUEUED,  // its repository
-    CALL_RUNNING, // git
-} call_state;
+    VISIT_ASKING,  // a continuation is on its way: the mesh, a helper thread
+    VISIT_READING, // more of the body
+    VISIT_QUEUED,  // its repository
+    VISIT_RUNNING, // git
+} visit_state;
 
-struct forge_call {
-    forge_call *next, *previous;
-    forge_call *behind; // in the repository's queue
+struct forge_visit {
+    forge_visit *next, *previous;
+    forge_visit *behind; // in the repository's queue
     forge *forge;
     http_exchange *x; // NULL: answered, or the client is gone
     arena *memory;
-    call_state state;
+    visit_state state;
     bool push, advertise; // which service, and whether its refs are asked for
     bool counted;         // in forge.fetches or forge.pushes
     str owner, name, token, protocol;
     str id; // auth's, of the repository
     forge_repository *repository;
     bool holding; // its lock
-    void (*granted)(forge_call *c);
-    void (*prepared)(forge_call *c);
+    void (*granted)(forge_visit *c);
+    void (*prepared)(forge_visit *c);
 
     gunzip_stream *unpack; // NULL: the body comes as it is
     uint64_t body_bytes;   // unpacked
@@ -87,41 +87,41 @@ struct forge_call {
     size_t changes_count, announced;
     bool any_refused, kept_broken; // could not be put back
     buf said;                      // lines for the pusher
-    void (*told)(forge_call *c);   // after the last announcement
+    void (*told)(forge_visit *c);   // after the last announcement
 };
 
 // forge.c
-void call_free(forge_call *c);
+void visit_free(forge_visit *c);
 // One answer, if anybody still waits; the call goes on or is freed by the caller.
-void call_answer(forge_call *c, unsigned status, const char *type, str body);
-void call_answer_text(forge_call *c, unsigned status, const char *text);
+void visit_answer(forge_visit *c, unsigned status, const char *type, str body);
+void visit_answer_text(forge_visit *c, unsigned status, const char *text);
 // Answers with an error's text, logs it when it is ours, frees.
-void call_end(forge_call *c, err e, const char *event);
-void call_work(forge_call *c, void (*work)(void *data), void (*done)(void *data)); // ends the call when it can not
+void visit_end(forge_visit *c, err e, const char *event);
+void visit_work(forge_visit *c, void (*work)(void *data), void (*done)(void *data)); // ends the call when it can not
 
 // repository.c: made at first use, one push at a time
 forge_repository *repository_find(forge *f, str owner, str name);
 // Calls granted(c) once c holds the lock, perhaps within this.
-void repository_take(forge_call *c, void (*granted)(forge_call *c));
-void repository_give(forge_call *c);
-void repository_leave(forge_call *c);                              // no longer waits
-void repository_prepare(forge_call *c, void (*granted)(forge_call *c)); // made, recovered; the lock is free again
+void repository_take(forge_visit *c, void (*granted)(forge_visit *c));
+void repository_give(forge_visit *c);
+void repository_leave(forge_visit *c);                              // no longer waits
+void repository_prepare(forge_visit *c, void (*granted)(forge_visit *c)); // made, recovered; the lock is free again
 
 // refs.c, fetch.c, push.c, settle.c: what is done once the repository is there
-void refs_advertise(forge_call *c);
-void fetch_start(forge_call *c);
-void push_start(forge_call *c);
-void push_take(forge_call *c, str bytes); // of the body, unpacked
-void push_body_end(forge_call *c);
-void push_settle(forge_call *c, const proc_end *end);
+void refs_advertise(forge_visit *c);
+void fetch_start(forge_visit *c);
+void push_start(forge_visit *c);
+void push_take(forge_visit *c, str bytes); // of the body, unpacked
+void push_body_end(forge_visit *c);
+void push_settle(forge_visit *c, const proc_end *end);
 // Tells patrick of each change in turn, then calls told(c); changes that patrick could not record are in c->refused.
-void push_announce(forge_call *c, void (*told)(forge_call *c));
+void push_announce(forge_visit *c, void (*told)(forge_visit *c));
 
 // input.c: the body on its way to git
-void input_open(forge_call *c); // before the handler returns; paused
-void input_go(forge_call *c);   // more, please
-void input_hold(forge_call *c);
-void input_feed(forge_call *c, str bytes);
+void input_open(forge_visit *c); // before the handler returns; paused
+void input_go(forge_visit *c);   // more, please
+void input_hold(forge_visit *c);
+void input_feed(forge_visit *c, str bytes);
 void input_drained(void *data, proc *p);
-err input_run(forge_call *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
+err input_run(forge_visit *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
               void (*on_end)(void *data, proc *p, const proc_end *end));

@@ -6,29 +6,29 @@
 #include <signal.h>
 #include <stdio.h>
 
-static void input_refuse(forge_call *c, err e)
+static void input_refuse(forge_visit *c, err e)
 {
-    bool ours = c->state == CALL_READING;
-    call_answer_text(c, http_status_of(e.code), e.what);
+    bool ours = c->state == VISIT_READING;
+    visit_answer_text(c, http_status_of(e.code), e.what);
     if (ours)
-        call_free(c);
+        visit_free(c);
     else if (c->proc != NULL) // its end frees the call; it has not seen all of its input
         proc_kill(c->proc, SIGTERM);
 }
 
-void input_feed(forge_call *c, str bytes)
+void input_feed(forge_visit *c, str bytes)
 {
     err e = proc_write(c->proc, bytes);
     if (e.code == ERR_CLOSED)
         return; // git reads no more: its end says why
     if (e.code != OK)
         input_refuse(c, e);
-    else if (proc_write_queued(c->proc) > CALL_QUEUE_HIGH)
+    else if (proc_write_queued(c->proc) > VISIT_QUEUE_HIGH)
         input_hold(c);
 }
 
 // True while the call may take more.
-static bool input_take(forge_call *c, str bytes)
+static bool input_take(forge_visit *c, str bytes)
 {
     if (bytes.len == 0)
         return true;
@@ -46,9 +46,9 @@ static bool input_take(forge_call *c, str bytes)
     return http_user(x) == c;
 }
 
-static bool input_unpack(forge_call *c, str piece)
+static bool input_unpack(forge_visit *c, str piece)
 {
-    char bytes[CALL_PIECE];
+    char bytes[VISIT_PIECE];
     size_t got;
     do {
         err e = gunzip_stream_step(c->unpack, &piece, bytes, sizeof(bytes), &got);
@@ -64,7 +64,7 @@ static bool input_unpack(forge_call *c, str piece)
 
 static void input_on_piece(void *user, http_exchange *x, str piece, bool end)
 {
-    forge_call *c = user;
+    forge_visit *c = user;
     if (c == NULL || c->x != x)
         return;
     if (!end) {
@@ -82,19 +82,19 @@ static void input_on_piece(void *user, http_exchange *x, str piece, bool end)
         proc_write_end(c->proc);
 }
 
-void input_open(forge_call *c)
+void input_open(forge_visit *c)
 {
     http_stream(c->x, c->push ? FORGE_PUSH_BYTES_MAX : FORGE_FETCH_BYTES_MAX, input_on_piece);
     http_read_pause(c->x, true);
 }
 
-void input_go(forge_call *c)
+void input_go(forge_visit *c)
 {
     if (c->x != NULL)
         http_read_pause(c->x, false);
 }
 
-void input_hold(forge_call *c)
+void input_hold(forge_visit *c)
 {
     if (c->x != NULL)
         http_read_pause(c->x, true);
@@ -106,7 +106,7 @@ void input_drained(void *data, proc *p)
     input_go(data);
 }
 
-err input_run(forge_call *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
+err input_run(forge_visit *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
               void (*on_end)(void *data, proc *p, const proc_end *end))
 {
     const char *argv[] = {"git", service, "--stateless-rpc", c->repository->path, NULL};
@@ -134,6 +134,6 @@ err input_run(forge_call *c, const char *service, void (*on_output)(void *data, 
         .data = c,
     };
     TRY(proc_start(&c->proc, c->forge->settings.loop, &settings));
-    c->state = CALL_RUNNING;
+    c->state = VISIT_RUNNING;
     return ok();
 }

@@ -46,7 +46,7 @@ static void refs_write(buf *out, bool *first, str commit, str name, const char *
     *first = false;
 }
 
-static void refs_write_all(forge_call *c, const repo_ref *refs, size_t count)
+static void refs_write_all(forge_visit *c, const repo_ref *refs, size_t count)
 {
     static const char zeros[] = "0000000000000000000000000000000000000000";
     buf *out = &c->answer;
@@ -75,7 +75,7 @@ static void refs_write_all(forge_call *c, const repo_ref *refs, size_t count)
 
 static void refs_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     repo_ref *refs;
     size_t count;
     c->worked = repo_refs(c->memory, c->repository->path, &refs, &count);
@@ -87,23 +87,23 @@ static void refs_work(void *data)
 
 static void refs_on_worked(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (c->worked.code == ERR_ABSENT)
         c->repository->ready = false; // somebody took it away: the next use makes it again
     if (c->worked.code != OK) {
-        call_end(c, c->worked, "list refs");
+        visit_end(c, c->worked, "list refs");
         return;
     }
-    call_answer(c, 200,
+    visit_answer(c, 200,
                 c->push ? "application/x-git-receive-pack-advertisement" : "application/x-git-upload-pack-advertisement",
                 buf_str(&c->answer));
-    call_free(c);
+    visit_free(c);
 }
 
-void refs_advertise(forge_call *c)
+void refs_advertise(forge_visit *c)
 {
     if (c->push || !refs_is_version_two(c->protocol)) { // there is no push in version 2
-        call_work(c, refs_work, refs_on_worked);
+        visit_work(c, refs_work, refs_on_worked);
         return;
     }
     refs_write_version_two(&c->answer);

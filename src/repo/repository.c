@@ -29,15 +29,15 @@ forge_repository *repository_find(forge *f, str owner, str name)
     return r;
 }
 
-static void repository_grant(forge_call *c)
+static void repository_grant(forge_visit *c)
 {
     c->repository->busy = true;
     c->holding = true;
-    c->state = CALL_ASKING;
+    c->state = VISIT_ASKING;
     c->granted(c);
 }
 
-void repository_take(forge_call *c, void (*granted)(forge_call *c))
+void repository_take(forge_visit *c, void (*granted)(forge_visit *c))
 {
     forge_repository *r = c->repository;
     c->granted = granted;
@@ -45,17 +45,17 @@ void repository_take(forge_call *c, void (*granted)(forge_call *c))
         repository_grant(c);
         return;
     }
-    c->state = CALL_QUEUED;
+    c->state = VISIT_QUEUED;
     c->behind = NULL;
     *(r->last != NULL ? &r->last->behind : &r->first) = c;
     r->last = c;
 }
 
-void repository_leave(forge_call *c)
+void repository_leave(forge_visit *c)
 {
     forge_repository *r = c->repository;
-    forge_call *before = NULL;
-    for (forge_call *at = r->first; at != NULL; before = at, at = at->behind) {
+    forge_visit *before = NULL;
+    for (forge_visit *at = r->first; at != NULL; before = at, at = at->behind) {
         if (at != c)
             continue;
         *(before != NULL ? &before->behind : &r->first) = c->behind;
@@ -66,12 +66,12 @@ void repository_leave(forge_call *c)
     }
 }
 
-void repository_give(forge_call *c)
+void repository_give(forge_visit *c)
 {
     forge_repository *r = c->repository;
     c->holding = false;
     r->busy = false;
-    forge_call *next = r->first;
+    forge_visit *next = r->first;
     if (next == NULL || c->forge->closing)
         return;
     repository_leave(next);
@@ -82,7 +82,7 @@ void repository_give(forge_call *c)
 
 static void prepare_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     bool cut = false;
     c->changes_count = 0;
     c->worked = repo_make(c->repository->path);
@@ -108,7 +108,7 @@ static void prepare_work(void *data)
         repo_push_end(c->repository->path);
 }
 
-static void prepare_end(forge_call *c)
+static void prepare_end(forge_visit *c)
 {
     c->repository->ready = true;
     c->changes_count = 0;
@@ -124,25 +124,25 @@ static void prepare_on_ended(void *data)
 
 static void prepare_end_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     repo_push_end(c->repository->path);
 }
 
-static void prepare_on_told(forge_call *c)
+static void prepare_on_told(forge_visit *c)
 {
     if (c->any_refused) {
-        call_end(c, fail(ERR_BUSY, 0, "an earlier push is not recorded yet, try again"), "forge");
+        visit_end(c, fail(ERR_BUSY, 0, "an earlier push is not recorded yet, try again"), "forge");
         return;
     }
     buf_clear(&c->said);
-    call_work(c, prepare_end_work, prepare_on_ended);
+    visit_work(c, prepare_end_work, prepare_on_ended);
 }
 
 static void prepare_on_worked(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (c->worked.code != OK || c->forge->closing) {
-        call_end(c, c->worked.code != OK ? c->worked : fail(ERR_BUSY, 0, "the forge is closing"), "make repository");
+        visit_end(c, c->worked.code != OK ? c->worked : fail(ERR_BUSY, 0, "the forge is closing"), "make repository");
         return;
     }
     if (c->changes_count == 0) {
@@ -153,15 +153,15 @@ static void prepare_on_worked(void *data)
     push_announce(c, prepare_on_told);
 }
 
-static void prepare_on_granted(forge_call *c)
+static void prepare_on_granted(forge_visit *c)
 {
     if (c->repository->ready)
         prepare_end(c); // somebody else was first
     else
-        call_work(c, prepare_work, prepare_on_worked);
+        visit_work(c, prepare_work, prepare_on_worked);
 }
 
-void repository_prepare(forge_call *c, void (*granted)(forge_call *c))
+void repository_prepare(forge_visit *c, void (*granted)(forge_visit *c))
 {
     c->prepared = granted;
     repository_take(c, prepare_on_granted);

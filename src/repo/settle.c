@@ -12,9 +12,9 @@
 
 // ---- patrick
 
-static void announce_next(forge_call *c);
+static void announce_next(forge_visit *c);
 
-static void announce_refuse(forge_call *c, size_t i, const char *why)
+static void announce_refuse(forge_visit *c, size_t i, const char *why)
 {
     const char *text = str_c(c->memory, str_of(why));
     c->refused[i] = text != NULL ? text : "out of memory";
@@ -23,9 +23,9 @@ static void announce_refuse(forge_call *c, size_t i, const char *why)
 
 static void announce_on_reply(void *data, err e, const void *fields)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (c->forge->closing) {
-        call_free(c);
+        visit_free(c);
         return;
     }
     const patrick_push_reply *reply = fields;
@@ -40,7 +40,7 @@ static void announce_on_reply(void *data, err e, const void *fields)
     announce_next(c);
 }
 
-static void announce_next(forge_call *c)
+static void announce_next(forge_visit *c)
 {
     while (c->announced < c->changes_count && c->refused[c->announced] != NULL)
         c->announced++;
@@ -62,7 +62,7 @@ static void announce_next(forge_call *c)
     mesh_ask(c->forge->settings.mesh, STR(""), MSG_patrick_push, NULL, &ask, FORGE_ASK_MS, announce_on_reply, c);
 }
 
-void push_announce(forge_call *c, void (*told)(forge_call *c))
+void push_announce(forge_visit *c, void (*told)(forge_visit *c))
 {
     c->told = told;
     c->announced = 0;
@@ -80,7 +80,7 @@ void push_announce(forge_call *c, void (*told)(forge_call *c))
 
 static const char *settle_why(void *data, str ref)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     for (size_t i = 0; i < c->changes_count; i++)
         if (str_is(c->changes[i].ref, ref))
             return c->refused[i];
@@ -97,15 +97,15 @@ static void settle_say(buf *out, str text)
     }
 }
 
-static void settle_answer(forge_call *c)
+static void settle_answer(forge_visit *c)
 {
     OWNED(buf_close) buf shown, report = {0}, again = {0}, out = {0};
     buf *const all[] = {&shown, &report, &again, &out};
     for (size_t i = 0; i < COUNT(all); i++)
-        buf_open(all[i], 4 * CALL_REPORT_MAX);
+        buf_open(all[i], 4 * VISIT_REPORT_MAX);
     bool whole = push_answer_split(buf_str(&c->answer), c->head.side_band, &shown, &report);
     if (!whole || (c->any_refused && !c->head.report_status)) {
-        call_answer_text(c, 500, c->any_refused ? "the push could not be recorded" : "git receive-pack gave no answer");
+        visit_answer_text(c, 500, c->any_refused ? "the push could not be recorded" : "git receive-pack gave no answer");
         return;
     }
     if (c->head.report_status)
@@ -122,38 +122,38 @@ static void settle_answer(forge_call *c)
         buf_add(&out, buf_str(&again));
     }
     if (again.error.code != OK || out.error.code != OK)
-        call_answer_text(c, 500, "the push's report is too long");
+        visit_answer_text(c, 500, "the push's report is too long");
     else
-        call_answer(c, 200, "application/x-git-receive-pack-result", buf_str(&out));
+        visit_answer(c, 200, "application/x-git-receive-pack-result", buf_str(&out));
 }
 
 static void settle_end_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     repo_push_end(c->repository->path);
 }
 
 static void settle_on_ended(void *data)
 {
-    call_free(data);
+    visit_free(data);
 }
 
-static void settle_finish(forge_call *c)
+static void settle_finish(forge_visit *c)
 {
     settle_answer(c);
     if (c->kept_broken) {
         c->repository->ready = false; // the note of this push stays: the next use tells patrick again
-        call_free(c);
+        visit_free(c);
         return;
     }
-    call_work(c, settle_end_work, settle_on_ended);
+    visit_work(c, settle_end_work, settle_on_ended);
 }
 
 // ---- putting back
 
 static void settle_back_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     for (size_t i = 0; i < c->changes_count; i++) {
         if (c->refused[i] == NULL)
             continue;
@@ -165,7 +165,7 @@ static void settle_back_work(void *data)
 
 static void settle_on_back(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (c->worked.code != OK) {
         log_fail(c->forge->settings.log, "pushed ref not put back", c->worked, "owner", c->owner, "repository", c->name, NULL);
         c->kept_broken = true;
@@ -173,7 +173,7 @@ static void settle_on_back(void *data)
     settle_finish(c);
 }
 
-static void settle_on_told(forge_call *c)
+static void settle_on_told(forge_visit *c)
 {
     if (!c->any_refused) {
         settle_finish(c);
@@ -183,12 +183,12 @@ static void settle_on_told(forge_call *c)
         if (c->refused[i] == NULL)
             c->refused[i] = "another ref of this atomic push was refused";
     c->worked = ok();
-    call_work(c, settle_back_work, settle_on_back);
+    visit_work(c, settle_back_work, settle_on_back);
 }
 
 // ---- comparing
 
-static void settle_commits(forge_call *c)
+static void settle_commits(forge_visit *c)
 {
     for (size_t i = 0; i < c->changes_count; i++) {
         err e = repo_commit_read(c->memory, c->repository->path, c->changes[i].after, &c->commits[i]);
@@ -199,7 +199,7 @@ static void settle_commits(forge_call *c)
 
 static void settle_work(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     repo_ref *after;
     size_t count;
     c->changes_count = 0;
@@ -226,27 +226,27 @@ static void settle_work(void *data)
 
 static void settle_on_worked(void *data)
 {
-    forge_call *c = data;
+    forge_visit *c = data;
     if (c->forge->closing) {
-        call_free(c);
+        visit_free(c);
         return;
     }
     if (c->worked.code != OK) { // what changed is not known: the next use of the repository finds out
         c->repository->ready = false;
-        call_end(c, fail(ERR_SYSTEM, c->worked.sys, "the push could not be recorded"), "settle push");
+        visit_end(c, fail(ERR_SYSTEM, c->worked.sys, "the push could not be recorded"), "settle push");
         return;
     }
     push_announce(c, settle_on_told);
 }
 
-void push_settle(forge_call *c, const proc_end *end)
+void push_settle(forge_visit *c, const proc_end *end)
 {
     if (c->forge->closing) {
-        call_free(c);
+        visit_free(c);
         return;
     }
     if (end->status != 0)
         log_line(c->forge->settings.log, LOG_WARN, "push failed", "owner", c->owner, "repository", c->name, "git",
                  str_trim(buf_str(&c->errors)), NULL);
-    call_work(c, settle_work, settle_on_worked);
+    visit_work(c, settle_work, settle_on_worked);
 }

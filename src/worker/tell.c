@@ -8,6 +8,13 @@
 
 enum { COUNTS_PER_MESSAGE = 500 };
 
+// A link that takes nothing ends soon, and we with it; until then what is lost is counted.
+static void tell_sent(worker *w, err e)
+{
+    if (e.code != OK)
+        w->output_dropped++;
+}
+
 void tell_flush(worker *w)
 {
     w->flushing = false;
@@ -21,7 +28,7 @@ void tell_flush(worker *w)
         link_add(&w->output, MSG_worker_output, &line);
     }
     if (w->output.len > 0)
-        (void)channel_send(w->link, buf_str(&w->output), NULL, 0); // the other side is gone: so are we soon
+        tell_sent(w, channel_send(w->link, buf_str(&w->output), NULL, 0));
     buf_clear(&w->output);
 }
 
@@ -90,7 +97,7 @@ static void functions_tell(worker *w)
         counts.gateway_failures = w->gateway_failures;
         w->gateway_requests = w->gateway_failures = 0;
         w->gateway_changed = false;
-        (void)link_send(w->link, MSG_worker_counts, &counts, NULL, 0);
+        tell_sent(w, link_send(w->link, MSG_worker_counts, &counts, NULL, 0));
     }
 }
 
@@ -110,7 +117,7 @@ static void backends_tell(worker *w)
         t->changed = false;
     }
     if (counts.backends.count > 0)
-        (void)link_send(w->link, MSG_worker_backends, &counts, NULL, 0);
+        tell_sent(w, link_send(w->link, MSG_worker_backends, &counts, NULL, 0));
 }
 
 void tell_counts(worker *w)

@@ -262,9 +262,9 @@ size_t workers_serving(const workers *w)
     return count;
 }
 
-int workers_process(const workers *w, size_t slot)
+int workers_process(const workers *w, size_t number)
 {
-    return slot < w->count && w->slots[slot].proc != NULL ? proc_id(w->slots[slot].proc) : 0;
+    return number < w->count && w->slots[number].proc != NULL ? proc_id(w->slots[number].proc) : 0;
 }
 
 uint64_t workers_restarts(const workers *w)

@@ -59,7 +59,7 @@ void workers_publish_backends(workers *w, const backend_table *backends);
 // Starts the processes; they serve as soon as they are up (what comes earlier waits in the backlog).
 err workers_start(workers *w) MUST_USE;
 size_t workers_serving(const workers *w); // processes that have said that they are ready
-int workers_process(const workers *w, size_t slot); // process id, 0 when none runs (tests, doctor)
+int workers_process(const workers *w, size_t number); // process id, 0 when none runs (tests, doctor)
 // What the gateway's doors forwarded since the start.
 void workers_gateway_counts(const workers *w, uint64_t *requests, uint64_t *failures);
 // The same for one backend by node name; false: none yet.

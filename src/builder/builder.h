@@ -1,4 +1,5 @@
-// Source to WebAssembly in a closed room: the .taubyte contract, recipes per language, a cache by content.
+// Source to WebAssembly in a closed room: the .taubyte contract, recipes per language, a cache by
+// content.
 #pragma once
 #include "base/base.h"
 #include "base/diagnosis.h"
@@ -9,44 +10,56 @@
 typedef struct builder builder;
 typedef struct builder_settings {
     loop *loop;
-    blobs *blobs;        // artefacts go there
-    const char *folder;  // work folders and the cache's index; survives restarts
-    // Our own executable, run inside the sandbox as `PROGRAM compile IN.wasm OUT.cwasm CALL MEMORY_BYTES`: checks the
-    // guest interface, pre-initialises, compiles; exit 0, or 1 with one line on stderr. (cmd/compile.c)
+    blobs *blobs;       // artefacts go there
+    const char *folder; // work folders and the cache's index; survives restarts
+    // Our own executable, run inside the sandbox as `PROGRAM compile IN.wasm OUT.cwasm CALL
+    // MEMORY_BYTES`: checks the guest interface, pre-initialises, compiles; exit 0, or 1 with one
+    // line on stderr. (cmd/compile.c)
     const char *program;
-    const char *engine;  // vm_flags(): part of the cache's key
+    const char *engine; // vm_flags(): part of the cache's key
     log_sink *log;
 } builder_settings;
-err builder_open(builder **out, const builder_settings *settings) MUST_USE; // clears work folders of a crash
-void builder_close(builder *b); // kills what runs; no callback follows
+err builder_open(builder **out,
+                 const builder_settings *settings) MUST_USE; // clears work folders of a crash
+void builder_close(builder *b);                              // kills what runs; no callback follows
 
 typedef struct build build;
 typedef struct build_request {
-    const char *source;  // folder with the function's sources and .taubyte/ (exported, ours until the end)
-    str source_id;       // id of exactly these bytes (git tree id), for the cache
-    str name;            // function's name, for messages
-    str path;            // "functions/ping_pong": what errors are relative to
-    str call;            // export that must be there
-    uint64_t memory_bytes;  // execution.memory: a module that starts larger is refused
-    uint64_t wall_ms_max;   // 0: 10 min
+    const char
+        *source; // folder with the function's sources and .taubyte/ (exported, ours until the end)
+    str source_id;         // id of exactly these bytes (git tree id), for the cache
+    str name;              // function's name, for messages
+    str path;              // "functions/ping_pong": what errors are relative to
+    str call;              // export that must be there
+    uint64_t memory_bytes; // execution.memory: a module that starts larger is refused
+    uint64_t wall_ms_max;  // 0: 10 min
 } build_request;
 typedef struct build_result {
     bool ok;
     bool cached;
-    char wasm[65];    // blob of the .wasm (hex sha256)
-    char module[65];  // blob of the compiled module
+    char wasm[65];   // blob of the .wasm (hex sha256)
+    char module[65]; // blob of the compiled module
     uint64_t wasm_bytes;
-    str language;     // go, c, rust, assemblyscript, other
-    str error;        // one line for users, with file:line where known ("functions/ping_pong/ping.go:12:7: …")
+    str language; // go, c, rust, assemblyscript, other
+    str error; // one line for users, with file:line where known ("functions/ping_pong/ping.go:12:7:
+               // …")
 } build_result;
-// Live output (compiler's own lines, each with its newline) and one end; never before build_start returns.
+// Live output (compiler's own lines, each with its newline) and one end; never before build_start
+// returns.
 typedef struct build_events {
     void (*on_output)(void *data, build *b, str text);
     void (*on_end)(void *data, build *b, const build_result *result); // b is gone after it
     void *data;
 } build_events;
-err build_start(build **out, builder *b, const build_request *request, const build_events *events) MUST_USE;
+err build_start(build **out,
+                builder *b,
+                const build_request *request,
+                const build_events *events) MUST_USE;
 void build_cancel(build *b); // kills the children; no further callback
-// For `dream doctor` and start-up: which toolchains work here, as text lines "go 1.26.1 /usr/local/go/bin/go".
-typedef void builder_toolchain(void *data, const char *language, const char *version, const char *problem);
-void builder_toolchains(builder *b, builder_toolchain *each, void *data); // asynchronous look-up is cached at open
+// For `dream doctor` and start-up: which toolchains work here, as text lines "go 1.26.1
+// /usr/local/go/bin/go".
+typedef void
+builder_toolchain(void *data, const char *language, const char *version, const char *problem);
+void builder_toolchains(builder *b,
+                        builder_toolchain *each,
+                        void *data); // asynchronous look-up is cached at open

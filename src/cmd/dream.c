@@ -12,7 +12,8 @@ static const cli_flag serve_flags[] = {
     {"daemon", 0, NULL, "return once every node is ready; the cloud goes on"},
     {"universes", 'u', "NAMES", "universes to start, with commas between (blackhole)"},
     {"shift", 0, "N", "first port of the block (14000; the next free one when in use)"},
-    {"gateway-port", 0, "PORT", "the gateway's friendly port (8080; the next free one when in use)"},
+    {"gateway-port", 0, "PORT",
+     "the gateway's friendly port (8080; the next free one when in use)"},
     {"copies", 0, "LIST", "monkey=2,substrate=2: parallel builds, processes for guests"},
     {"clean", 0, NULL, "start empty: what the universe kept is removed"},
     {"request-log", 0, NULL, "log every request that functions serve"},
@@ -55,28 +56,37 @@ static const cli_flag logs_flags[] = {
 };
 
 static const cli_verb verbs[] = {
-    {"new multiverse", NULL, "start a cloud (or the clouds that were there), in the foreground until Ctrl-C",
-     "$ dream new multiverse\n$ dream new multiverse --daemon\n", serve_flags, dream_new_multiverse, NULL},
-    {"start", NULL, "the same as new multiverse", "$ dream start --daemon\n", serve_flags, dream_new_multiverse, NULL},
-    {"new universe", "NAME", "add a universe to the running multiverse", "$ dream new universe andromeda\n",
-     universe_flags, dream_new_universe, NULL},
+    {"new multiverse", NULL,
+     "start a cloud (or the clouds that were there), in the foreground until Ctrl-C",
+     "$ dream new multiverse\n$ dream new multiverse --daemon\n", serve_flags, dream_new_multiverse,
+     NULL},
+    {"start", NULL, "the same as new multiverse", "$ dream start --daemon\n", serve_flags,
+     dream_new_multiverse, NULL},
+    {"new universe", "NAME", "add a universe to the running multiverse",
+     "$ dream new universe andromeda\n", universe_flags, dream_new_universe, NULL},
     {"status", "[universe|id|NODE] [UNIVERSE]", "nodes, doors and ports",
-     "$ dream status universe\n$ dream status substrate --json\n", status_flags, dream_status, "node"},
+     "$ dream status universe\n$ dream status substrate --json\n", status_flags, dream_status,
+     "node"},
     {"list", NULL, "universes that run here", "$ dream list\n", NULL, dream_list, NULL},
-    {"kill", "universe|NODE|all [UNIVERSE]", "stop a universe, a node, or everything of this DREAM_HOME",
-     "$ dream kill all\n$ dream kill universe andromeda\n$ dream kill hoarder\n", where_flags, dream_kill, "node"},
-    {"node", "start|stop NODE", "start or stop one node", "$ dream node stop hoarder\n", where_flags, dream_node, "node"},
-    {"inject push-all", "[UNIVERSE]", "build the last push of every repository again and wait for it",
-     "$ dream inject push-all\n", push_flags, dream_inject_push_all, "universe"},
+    {"kill", "universe|NODE|all [UNIVERSE]",
+     "stop a universe, a node, or everything of this DREAM_HOME",
+     "$ dream kill all\n$ dream kill universe andromeda\n$ dream kill hoarder\n", where_flags,
+     dream_kill, "node"},
+    {"node", "start|stop NODE", "start or stop one node", "$ dream node stop hoarder\n",
+     where_flags, dream_node, "node"},
+    {"inject push-all", "[UNIVERSE]",
+     "build the last push of every repository again and wait for it", "$ dream inject push-all\n",
+     push_flags, dream_inject_push_all, "universe"},
     {"inject push-specific", "[UNIVERSE]", "build the last push of one repository again",
-     "$ dream inject push-specific --repository-fullname alice/tb_code_hello\n", push_flags, dream_inject_push_specific,
-     "universe"},
-    {"inject set-branch", "[UNIVERSE]", "the branch whose pushes go live", "$ dream inject set-branch --name dev\n",
-     branch_flags, dream_inject_set_branch, "universe"},
+     "$ dream inject push-specific --repository-fullname alice/tb_code_hello\n", push_flags,
+     dream_inject_push_specific, "universe"},
+    {"inject set-branch", "[UNIVERSE]", "the branch whose pushes go live",
+     "$ dream inject set-branch --name dev\n", branch_flags, dream_inject_set_branch, "universe"},
     {"logs", NULL, "what the nodes have to say", "$ dream logs -f\n", logs_flags, dream_logs, NULL},
     {"doctor", NULL, "check this machine: toolchains, ports, sandbox, disk, with the fix",
      "$ dream doctor\n", NULL, dream_doctor, NULL},
-    {"version", NULL, "version and what it was built with", "$ dream version --json\n", NULL, dream_version, NULL},
+    {"version", NULL, "version and what it was built with", "$ dream version --json\n", NULL,
+     dream_version, NULL},
 };
 
 static void dream_complete(cli *c, const char *what)
@@ -86,7 +96,8 @@ static void dream_complete(cli *c, const char *what)
     const json *status;
     if (dream_client_open(&client, a, STR("")).code != OK)
         return;
-    if (dream_client_json(client, a, STR("GET"), STR("/v1/status"), STR(""), &status, NULL).code == OK) {
+    if (dream_client_json(client, a, STR("GET"), STR("/v1/status"), STR(""), &status, NULL).code ==
+        OK) {
         const json *universes = json_field(status, "universes");
         bool nodes = str_is(str_of(what), STR("node"));
         for (const json *u = universes != NULL ? universes->first : NULL; u != NULL; u = u->next) {
@@ -100,11 +111,12 @@ static void dream_complete(cli *c, const char *what)
     dream_client_close(client);
 }
 
-static const char topics[] = "environment\0"
-                             "DREAM_HOME   everything a multiverse keeps ($XDG_DATA_HOME/ctau, ~/.local/share/ctau)\n"
-                             "DREAM_API    address of the control API (127.0.0.1:1421)\n"
-                             "DREAM_TOKEN  token for it (that of DREAM_HOME/api.json)\n"
-                             "NO_COLOR     no colours\n\0";
+static const char topics[] =
+    "environment\0"
+    "DREAM_HOME   everything a multiverse keeps ($XDG_DATA_HOME/ctau, ~/.local/share/ctau)\n"
+    "DREAM_API    address of the control API (127.0.0.1:1421)\n"
+    "DREAM_TOKEN  token for it (that of DREAM_HOME/api.json)\n"
+    "NO_COLOR     no colours\n\0";
 
 int dream_main(int argc, char **argv)
 {
@@ -142,14 +154,19 @@ int dream_api_failed(cli *c, err e)
     bool gone = e.code == ERR_CLOSED || (e.code == ERR_SYSTEM && e.sys < 0);
     switch (e.code) {
     case ERR_ABSENT:
-        return cli_fail(c, EXIT_ABSENT, str_of(e.what), str_is(str_of(e.what), STR("no universe is running")) ? STR("dream new multiverse") : STR("dream list"));
+        return cli_fail(c, EXIT_ABSENT, str_of(e.what),
+                        str_is(str_of(e.what), STR("no universe is running"))
+                            ? STR("dream new multiverse")
+                            : STR("dream list"));
     case ERR_DENIED:
-        return cli_fail(c, EXIT_AUTH, str_of(e.what), STR("use the DREAM_HOME of the running multiverse, or set DREAM_TOKEN"));
+        return cli_fail(c, EXIT_AUTH, str_of(e.what),
+                        STR("use the DREAM_HOME of the running multiverse, or set DREAM_TOKEN"));
     case ERR_CONFLICT:
         return cli_fail(c, EXIT_CONFLICT, str_of(e.what), STR(""));
     default:
         if (gone)
-            return cli_fail(c, EXIT_ABSENT, STR("no universe is running"), STR("dream new multiverse"));
+            return cli_fail(c, EXIT_ABSENT, STR("no universe is running"),
+                            STR("dream new multiverse"));
         return cli_fail(c, EXIT_FAILED, str_of(e.what), STR("dream logs"));
     }
 }

@@ -1,4 +1,5 @@
-// dream doctor, logs and version: what this machine can do, what the nodes said, what this program is.
+// dream doctor, logs and version: what this machine can do, what the nodes said, what this program
+// is.
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -60,7 +61,8 @@ static struct check doctor_sandbox(arena *a)
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         (void)dup2(null, 1);
         (void)dup2(null, 2);
-        (void)execl(c.found.at, "bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true", (char *)NULL);
+        (void)execl(c.found.at, "bwrap", "--unshare-all", "--ro-bind", "/", "/", "/bin/true",
+                    (char *)NULL);
         _exit(127);
     }
     int status = 1;
@@ -77,7 +79,8 @@ static struct check doctor_disk(arena *a)
     struct check c = {.name = "disk", .fix = STR("make room, or set DREAM_HOME to another disk")};
     const char *home = dream_home(a);
     struct statvfs info;
-    while (home != NULL && statvfs(home, &info) != 0) { // not made yet: ask for the folder it will be in
+    while (home != NULL &&
+           statvfs(home, &info) != 0) { // not made yet: ask for the folder it will be in
         str up = str_of(home);
         while (up.len > 1 && up.at[up.len - 1] != '/')
             up.len--;
@@ -91,11 +94,14 @@ static struct check doctor_disk(arena *a)
 
 static struct check doctor_ports(arena *a, bool running)
 {
-    struct check c = {.name = "ports", .good = true, .fix = STR("nothing to do: the next free block is taken and said")};
+    struct check c = {.name = "ports",
+                      .good = true,
+                      .fix = STR("nothing to do: the next free block is taken and said")};
     if (running)
         c.found = STR("in use by the running multiverse");
     else if (!ports_block_is_free("127.0.0.1", PORTS_SHIFT))
-        c.found = str_format(a, "some of %d to %d are in use", PORTS_SHIFT, PORTS_SHIFT + PORTS_STEP - 1);
+        c.found =
+            str_format(a, "some of %d to %d are in use", PORTS_SHIFT, PORTS_SHIFT + PORTS_STEP - 1);
     else
         c.found = STR("free");
     return c;
@@ -170,7 +176,9 @@ int dream_logs(cli *c)
     const char *home = dream_home(a);
     if (!cli_number(c, "lines", 0, 1000 * 1000, 100, &lines))
         return EXIT_USAGE;
-    OWNED(fd_drop) int fd = home == NULL ? -1 : open(str_format(a, "%s/logs/dream.log", home).at, O_RDONLY | O_CLOEXEC);
+    OWNED(fd_drop)
+    int fd =
+        home == NULL ? -1 : open(str_format(a, "%s/logs/dream.log", home).at, O_RDONLY | O_CLOEXEC);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0)
         return cli_fail(c, EXIT_ABSENT, STR("there is no log yet"), STR("dream new multiverse"));
@@ -193,7 +201,8 @@ int dream_logs(cli *c)
 int dream_version(cli *c)
 {
     if (cli_json(c))
-        cli_json_out(c, str_format(cli_arena(c), "{\"version\":\"%s\",\"engine\":\"%s\"}", VERSION, vm_flags(NULL)));
+        cli_json_out(c, str_format(cli_arena(c), "{\"version\":\"%s\",\"engine\":\"%s\"}", VERSION,
+                                   vm_flags(NULL)));
     else
         cli_print(c, "dream %s (%s)\n", VERSION, vm_flags(NULL));
     return EXIT_OK;

@@ -3,16 +3,16 @@
 #include "cli/cli.h"
 #include "dream/client.h"
 
-int dream_new_multiverse(cli *c);   // dream_serve.c
-int dream_new_universe(cli *c);     // dream_verbs.c
+int dream_new_multiverse(cli *c); // dream_serve.c
+int dream_new_universe(cli *c);   // dream_verbs.c
 int dream_kill(cli *c);
 int dream_node(cli *c);
 int dream_inject_push_all(cli *c);
 int dream_inject_push_specific(cli *c);
 int dream_inject_set_branch(cli *c);
-int dream_status(cli *c);           // dream_status.c
+int dream_status(cli *c); // dream_status.c
 int dream_list(cli *c);
-int dream_logs(cli *c);             // dream_doctor.c
+int dream_logs(cli *c); // dream_doctor.c
 int dream_doctor(cli *c);
 int dream_version(cli *c);
 

@@ -1,7 +1,8 @@
 // dream new multiverse: runs the clouds of this DREAM_HOME, in the foreground or as a daemon.
 //
-// The happy path is: 1. --daemon forks while there is one thread; 2. a log file, a loop, the multiverse; 3. the
-// article's two lines; 4. until Ctrl-C, SIGTERM or `dream kill all`. What can fail: another one runs, ports, the disk.
+// The happy path is: 1. --daemon forks while there is one thread; 2. a log file, a loop, the
+// multiverse; 3. the article's two lines; 4. until Ctrl-C, SIGTERM or `dream kill all`. What can
+// fail: another one runs, ports, the disk.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -76,7 +77,8 @@ static void serve_on_stop_asked(void *data)
 // Appends to HOME/logs/dream.log; a large one of former runs becomes dream.log.1.
 static err serve_log_open(arena *a, const char *home, int *fd)
 {
-    const char *folder = str_format(a, "%s/logs", home).at, *path = str_format(a, "%s/logs/dream.log", home).at;
+    const char *folder = str_format(a, "%s/logs", home).at,
+               *path = str_format(a, "%s/logs/dream.log", home).at;
     const char *former = str_format(a, "%s/logs/dream.log.1", home).at;
     if (former == NULL)
         return fail(ERR_LIMIT, 0, "DREAM_HOME is too long a path");
@@ -91,7 +93,8 @@ static err serve_log_open(arena *a, const char *home, int *fd)
 static int serve_settings(cli *c, universe_settings *u, str *names, size_t *count)
 {
     uint64_t shift, gateway;
-    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) || !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
+    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) ||
+        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
         return EXIT_USAGE;
     *u = (universe_settings){.shift = (uint16_t)shift,
                              .gateway_port = (uint16_t)gateway,
@@ -108,7 +111,8 @@ static int serve_settings(cli *c, universe_settings *u, str *names, size_t *coun
         uint64_t n;
         bool known = str_is(name, STR("monkey")) || str_is(name, STR("substrate"));
         if (!known || str_number(rest, &n).code != OK || n == 0 || n > 64)
-            return cli_fail(c, EXIT_USAGE, STR("--copies is a list like monkey=2,substrate=2"), STR("dream new multiverse --help"));
+            return cli_fail(c, EXIT_USAGE, STR("--copies is a list like monkey=2,substrate=2"),
+                            STR("dream new multiverse --help"));
         *(str_is(name, STR("monkey")) ? &u->monkeys : &u->workers) = (size_t)n;
     }
     *count = cli_values(c, "universes", names, SERVE_UNIVERSES_MAX);
@@ -127,7 +131,8 @@ static bool serve_api_address(arena *a, const char **host, uint16_t *port)
         text = str_from(text, 7);
     size_t colon = str_find_byte(text, ':');
     uint64_t number;
-    if (colon == text.len || str_number(str_from(text, colon + 1), &number).code != OK || number > 65535)
+    if (colon == text.len || str_number(str_from(text, colon + 1), &number).code != OK ||
+        number > 65535)
         return false;
     str name = str_first(text, colon);
     *host = str_c(a, str_is(name, STR("localhost")) ? STR("127.0.0.1") : name);
@@ -144,7 +149,8 @@ static void serve_say_ready(struct serve *s)
         if (universe_shift_moved(u))
             cli_say(c, "[INFO] ports from %u on: the wanted block was in use\n", universe_shift(u));
         if (universe_gateway_port(u) != PORTS_GATEWAY)
-            cli_say(c, "[INFO] gateway of %.*s: port %u\n", STR_ARG(universe_name(u)), universe_gateway_port(u));
+            cli_say(c, "[INFO] gateway of %.*s: port %u\n", STR_ARG(universe_name(u)),
+                    universe_gateway_port(u));
         cli_print(c, "[SUCCESS] Universe %.*s started!\n", STR_ARG(universe_name(u)));
     }
 }
@@ -160,7 +166,8 @@ static int serve_wait_for(int ready, pid_t child)
     if (n == 1)
         return code;
     int status;
-    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status)
+                                                                    : EXIT_FAILED;
 }
 
 static void serve_detach(void)
@@ -175,10 +182,15 @@ static void serve_detach(void)
 static int serve_failed(cli *c, err e)
 {
     if (e.code == ERR_BUSY)
-        return cli_fail(c, EXIT_CONFLICT, str_of(e.what), STR("dream status universe   or stop it: dream kill all"));
+        return cli_fail(c, EXIT_CONFLICT, str_of(e.what),
+                        STR("dream status universe   or stop it: dream kill all"));
     if (e.code == ERR_CONFLICT)
-        return cli_fail(c, EXIT_CONFLICT, str_of(e.what), STR("name other ports: --shift N, --gateway-port PORT, DREAM_API=127.0.0.1:PORT"));
-    return cli_fail(c, EXIT_FAILED, str_format(cli_arena(c), "%s%s%s", e.what, e.sys > 0 ? ": " : "", e.sys > 0 ? strerror(e.sys) : ""),
+        return cli_fail(
+            c, EXIT_CONFLICT, str_of(e.what),
+            STR("name other ports: --shift N, --gateway-port PORT, DREAM_API=127.0.0.1:PORT"));
+    return cli_fail(c, EXIT_FAILED,
+                    str_format(cli_arena(c), "%s%s%s", e.what, e.sys > 0 ? ": " : "",
+                               e.sys > 0 ? strerror(e.sys) : ""),
                     STR("dream logs tells more; dream doctor checks this machine"));
 }
 
@@ -188,12 +200,14 @@ static int serve_run(cli *c, int ready)
     struct serve s = {.c = c};
     arena *a = cli_arena(c);
     str names[SERVE_UNIVERSES_MAX];
-    multiverse_settings settings = {.home = dream_home(a), .universes = names, .on_stop = serve_on_stop_asked, .data = &s};
+    multiverse_settings settings = {
+        .home = dream_home(a), .universes = names, .on_stop = serve_on_stop_asked, .data = &s};
     int code = serve_settings(c, &settings.defaults, names, &settings.universes_count);
     if (code != EXIT_OK)
         return code;
     if (settings.home == NULL || !serve_api_address(a, &settings.api_address, &settings.api_port))
-        return cli_fail(c, EXIT_USAGE, STR("DREAM_API is HOST:PORT and DREAM_HOME a whole path"), STR("dream help environment"));
+        return cli_fail(c, EXIT_USAGE, STR("DREAM_API is HOST:PORT and DREAM_HOME a whole path"),
+                        STR("dream help environment"));
     OWNED(fd_drop) int log_fd = -1;
     err e = serve_log_open(a, settings.home, &log_fd);
     if (e.code == OK)

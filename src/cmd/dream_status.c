@@ -28,7 +28,8 @@ static str table_number(struct table *t, const json *value)
 
 static str status_node_name(arena *a, const json *universe, const json *node)
 {
-    return str_format(a, "%.*s@%.*s", STR_ARG(json_text(node, "name")), STR_ARG(json_text(universe, "universe")));
+    return str_format(a, "%.*s@%.*s", STR_ARG(json_text(node, "name")),
+                      STR_ARG(json_text(universe, "universe")));
 }
 
 static const json *status_ports(const json *node)
@@ -106,14 +107,19 @@ static int status_once(cli *c, dream_client *api, str what, str name)
     if (e.code != OK)
         return dream_api_failed(c, e);
     const json *universes = json_field(all, "universes"), *universe = NULL;
-    for (const json *u = universes != NULL ? universes->first : NULL; u != NULL && universe == NULL; u = u->next)
+    for (const json *u = universes != NULL ? universes->first : NULL; u != NULL && universe == NULL;
+         u = u->next)
         if (name.len == 0 || str_is(json_text(u, "universe"), name))
             universe = u;
     if (universe == NULL)
-        return cli_fail(c, EXIT_ABSENT, str_format(a, "no universe %.*s runs", STR_ARG(name)), STR("dream list"));
+        return cli_fail(c, EXIT_ABSENT, str_format(a, "no universe %.*s runs", STR_ARG(name)),
+                        STR("dream list"));
     const json *value;
     str text;
-    e = dream_client_json(api, a, STR("GET"), str_format(a, "/v1/universes/%.*s", STR_ARG(json_text(universe, "universe"))), STR(""), &value, &text);
+    e = dream_client_json(
+        api, a, STR("GET"),
+        str_format(a, "/v1/universes/%.*s", STR_ARG(json_text(universe, "universe"))), STR(""),
+        &value, &text);
     if (e.code != OK)
         return dream_api_failed(c, e);
     if (str_is(what, STR("id"))) {
@@ -132,7 +138,9 @@ static int status_once(cli *c, dream_client *api, str what, str name)
     }
     const json *node = status_find_node(value, what);
     if (node == NULL)
-        return cli_fail(c, EXIT_ABSENT, str_format(a, "no node %.*s runs in %.*s", STR_ARG(what), STR_ARG(json_text(value, "universe"))),
+        return cli_fail(c, EXIT_ABSENT,
+                        str_format(a, "no node %.*s runs in %.*s", STR_ARG(what),
+                                   STR_ARG(json_text(value, "universe"))),
                         STR("dream status universe   or start it: dream node start NODE"));
     if (cli_json(c))
         status_node_json(c, value, node);
@@ -143,7 +151,8 @@ static int status_once(cli *c, dream_client *api, str what, str name)
 
 int dream_status(cli *c)
 {
-    str what = cli_argument(c, 0), name = cli_argument(c, 1).len > 0 ? cli_argument(c, 1) : cli_value(c, "universe");
+    str what = cli_argument(c, 0),
+        name = cli_argument(c, 1).len > 0 ? cli_argument(c, 1) : cli_value(c, "universe");
     int code;
     dream_client *api = dream_api(c, &code);
     if (api == NULL)

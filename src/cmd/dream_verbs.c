@@ -39,10 +39,12 @@ int dream_new_universe(cli *c)
     uint64_t shift, gateway;
     if (name.len == 0)
         return cli_fail(c, EXIT_USAGE, STR("which name?"), STR("dream new universe NAME"));
-    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) || !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
+    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) ||
+        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
         return EXIT_USAGE;
-    str body = str_format(a, "{\"shift\":%llu,\"gateway_port\":%llu,\"clean\":%s}", (unsigned long long)shift,
-                          (unsigned long long)gateway, cli_switch(c, "clean") ? "true" : "false");
+    str body = str_format(a, "{\"shift\":%llu,\"gateway_port\":%llu,\"clean\":%s}",
+                          (unsigned long long)shift, (unsigned long long)gateway,
+                          cli_switch(c, "clean") ? "true" : "false");
     return verbs_do(c, STR("POST"), str_format(a, "/v1/universes/%.*s", STR_ARG(name)), body,
                     str_format(a, "Universe %.*s started!", STR_ARG(name)));
 }
@@ -58,20 +60,23 @@ static int verbs_universe(cli *c, size_t argument, str *out)
     if (api == NULL)
         return code;
     const json *status;
-    err e = dream_client_json(api, cli_arena(c), STR("GET"), STR("/v1/status"), STR(""), &status, NULL);
+    err e =
+        dream_client_json(api, cli_arena(c), STR("GET"), STR("/v1/status"), STR(""), &status, NULL);
     dream_client_close(api);
     if (e.code != OK)
         return dream_api_failed(c, e);
     const json *universes = json_field(status, "universes");
     if (universes == NULL || universes->first == NULL)
-        return cli_fail(c, EXIT_ABSENT, STR("no universe is running"), STR("dream new universe NAME"));
+        return cli_fail(c, EXIT_ABSENT, STR("no universe is running"),
+                        STR("dream new universe NAME"));
     *out = json_text(universes->first, "universe");
     return EXIT_OK;
 }
 
 static int verbs_kill_all(cli *c)
 {
-    int code = verbs_do(c, STR("POST"), STR("/v1/stop"), STR(""), STR("everything of this DREAM_HOME stops"));
+    int code = verbs_do(c, STR("POST"), STR("/v1/stop"), STR(""),
+                        STR("everything of this DREAM_HOME stops"));
     // The command ends when the process has: a script may start the next one at once.
     for (int waited = 0; code == EXIT_OK && waited < 5000; waited += WAIT_STEP_MS) {
         dream_client *api;
@@ -79,7 +84,8 @@ static int verbs_kill_all(cli *c)
             return EXIT_OK;
         unsigned status;
         str body;
-        err e = dream_client_request(api, cli_arena(c), STR("GET"), STR("/ping"), STR(""), &status, &body);
+        err e = dream_client_request(api, cli_arena(c), STR("GET"), STR("/ping"), STR(""), &status,
+                                     &body);
         dream_client_close(api);
         if (e.code != OK)
             return EXIT_OK;
@@ -95,16 +101,20 @@ static int verbs_node(cli *c, const char *verb, str node, size_t universe_argume
     int code = verbs_universe(c, universe_argument, &universe);
     if (code != EXIT_OK)
         return code;
-    str path = str_format(a, "/v1/universes/%.*s/nodes/%.*s/%s", STR_ARG(universe), STR_ARG(node), verb);
+    str path =
+        str_format(a, "/v1/universes/%.*s/nodes/%.*s/%s", STR_ARG(universe), STR_ARG(node), verb);
     bool start = verb[2] == 'a';
-    return verbs_do(c, STR("POST"), path, STR(""), str_format(a, "%.*s@%.*s %s", STR_ARG(node), STR_ARG(universe), start ? "started" : "stopped"));
+    return verbs_do(c, STR("POST"), path, STR(""),
+                    str_format(a, "%.*s@%.*s %s", STR_ARG(node), STR_ARG(universe),
+                               start ? "started" : "stopped"));
 }
 
 int dream_kill(cli *c)
 {
     str what = cli_argument(c, 0);
     if (what.len == 0)
-        return cli_fail(c, EXIT_USAGE, STR("kill what?"), STR("dream kill universe [NAME], dream kill NODE, or dream kill all"));
+        return cli_fail(c, EXIT_USAGE, STR("kill what?"),
+                        STR("dream kill universe [NAME], dream kill NODE, or dream kill all"));
     if (str_is(what, STR("all")))
         return verbs_kill_all(c);
     if (!str_is(what, STR("universe")))
@@ -114,7 +124,8 @@ int dream_kill(cli *c)
     if (code != EXIT_OK)
         return code;
     arena *a = cli_arena(c);
-    return verbs_do(c, STR("DELETE"), str_format(a, "/v1/universes/%.*s", STR_ARG(universe)), STR(""),
+    return verbs_do(c, STR("DELETE"), str_format(a, "/v1/universes/%.*s", STR_ARG(universe)),
+                    STR(""),
                     str_format(a, "Universe %.*s stopped; what it keeps stays", STR_ARG(universe)));
 }
 
@@ -123,7 +134,8 @@ int dream_node(cli *c)
     str verb = cli_argument(c, 0), node = cli_argument(c, 1);
     bool start = str_is(verb, STR("start"));
     if ((!start && !str_is(verb, STR("stop"))) || node.len == 0)
-        return cli_fail(c, EXIT_USAGE, STR("start or stop which node?"), STR("dream node start hoarder"));
+        return cli_fail(c, EXIT_USAGE, STR("start or stop which node?"),
+                        STR("dream node start hoarder"));
     return verbs_node(c, start ? "start" : "stop", node, 2);
 }
 
@@ -132,7 +144,9 @@ int dream_node(cli *c)
 // Waits for one job; false when it did not end well.
 static bool inject_wait(cli *c, dream_client *api, str universe, const job_record *job)
 {
-    cli_progress *p = cli_progress_start(c, str_c(cli_arena(c), str_format(cli_arena(c), "%.*s %.*s", STR_ARG(job->repository_name), STR_ARG(job->id))));
+    cli_progress *p = cli_progress_start(
+        c, str_c(cli_arena(c), str_format(cli_arena(c), "%.*s %.*s", STR_ARG(job->repository_name),
+                                          STR_ARG(job->id))));
     for (;;) {
         OWNED(arena_drop) arena *a = NULL;
         if (arena_open(&a, 16 << 20).code != OK)
@@ -173,7 +187,9 @@ static int inject_replay(cli *c, const patrick_replay_request *request)
     if (reply.jobs.count == 0) {
         dream_client_close(api);
         cli_say(c, "nothing to build: no repository was pushed yet\n");
-        return request->repository.len > 0 ? cli_fail(c, EXIT_ABSENT, STR("no such repository was pushed"), STR("tau list")) : EXIT_OK;
+        return request->repository.len > 0
+                   ? cli_fail(c, EXIT_ABSENT, STR("no such repository was pushed"), STR("tau list"))
+                   : EXIT_OK;
     }
     size_t failed = 0;
     for (size_t i = reply.jobs.count; i-- > 0 && !cli_switch(c, "no-wait");)
@@ -186,9 +202,14 @@ static int inject_replay(cli *c, const patrick_replay_request *request)
         message_json_write(&w, NULL, message_infos[MSG_patrick_replay].reply, &reply);
         cli_json_out(c, buf_str(&out));
     } else if (failed == 0) {
-        cli_print(c, "[SUCCESS] %zu %s\n", reply.jobs.count, reply.jobs.count == 1 ? "repository" : "repositories");
+        cli_print(c, "[SUCCESS] %zu %s\n", reply.jobs.count,
+                  reply.jobs.count == 1 ? "repository" : "repositories");
     }
-    return failed == 0 ? EXIT_OK : cli_fail(c, EXIT_FAILED, str_format(a, "%zu of %zu builds failed", failed, reply.jobs.count), STR("tau builds ID --log"));
+    return failed == 0
+               ? EXIT_OK
+               : cli_fail(c, EXIT_FAILED,
+                          str_format(a, "%zu of %zu builds failed", failed, reply.jobs.count),
+                          STR("tau builds ID --log"));
 }
 
 int dream_inject_push_all(cli *c)
@@ -205,8 +226,10 @@ int dream_inject_push_specific(cli *c)
         full = slash < full.len ? str_from(full, slash + 1) : full;
     }
     if (id.len == 0 && full.len == 0)
-        return cli_fail(c, EXIT_USAGE, STR("which repository?"), STR("dream inject push-specific --repository-fullname OWNER/NAME"));
-    patrick_replay_request request = {.project = cli_value(c, "project-id"), .repository = id.len > 0 ? id : full};
+        return cli_fail(c, EXIT_USAGE, STR("which repository?"),
+                        STR("dream inject push-specific --repository-fullname OWNER/NAME"));
+    patrick_replay_request request = {.project = cli_value(c, "project-id"),
+                                      .repository = id.len > 0 ? id : full};
     return inject_replay(c, &request);
 }
 
@@ -214,7 +237,8 @@ int dream_inject_set_branch(cli *c)
 {
     str branch = cli_value(c, "name");
     if (branch.len == 0)
-        return cli_fail(c, EXIT_USAGE, STR("which branch?"), STR("dream inject set-branch --name BRANCH"));
+        return cli_fail(c, EXIT_USAGE, STR("which branch?"),
+                        STR("dream inject set-branch --name BRANCH"));
     str universe;
     int code = verbs_universe(c, 0, &universe);
     dream_client *api = code == EXIT_OK ? dream_api(c, &code) : NULL;
@@ -226,6 +250,7 @@ int dream_inject_set_branch(cli *c)
     dream_client_close(api);
     if (e.code != OK)
         return dream_api_failed(c, e);
-    cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n", STR_ARG(branch), STR_ARG(reply.former));
+    cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n", STR_ARG(branch),
+              STR_ARG(reply.former));
     return EXIT_OK;
 }

@@ -1,4 +1,4 @@
-// The writer of DNS answers: records that fit or are not there, names compressed against the question.
+// The writer of DNS answers: records that fit, names compressed against the question.
 #include "dns/packet.h"
 
 #include <assert.h>

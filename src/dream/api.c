@@ -1,4 +1,5 @@
-// The control API: who may enter, which route does what. Tokens, Host and Origin are checked before anything else.
+// The control API: who may enter, which route does what. Tokens, Host and Origin are checked before
+// anything else.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -82,7 +83,8 @@ void api_write_universe(buf *out, universe *u)
         json_put_text(&w, "protocol", str_of(node_protocol(n)));
         json_put_whole(&w, "copies", node_copies(n));
         json_open_object(&w, "ports");
-        // The universe's name server is seer's; people look for it where requests are served (as upstream shows it).
+        // The universe's name server is seer's; people look for it where requests are served (as
+        // upstream shows it).
         node *seer = universe_node(u, (size_t)(node_plan_find(STR("seer")) - node_plans));
         if (str_is(node_name(n), STR("substrate")) && seer != NULL && node_doors(seer)->dns != 0)
             json_put_whole(&w, "dns", node_doors(seer)->dns);
@@ -146,7 +148,8 @@ static void api_on_universe(api_request *r)
     api_answer_buf(r->x, &out);
 }
 
-// What waits for the end of something (a universe, a node) with an exchange that may break meanwhile.
+// What waits for the end of something (a universe, a node) with an exchange that may break
+// meanwhile.
 struct api_wait {
     http_exchange *x;
     bool broken;
@@ -339,7 +342,8 @@ static bool api_origin_is_ours(multiverse *m, const http_request *r)
         host = host || str_is_nocase(r->host_port, str_from(url, 7));
         origin = origin || str_is_nocase(given, url);
     }
-    // A Host without our port comes from a proxy that the owner has put in front: only loopback names pass.
+    // A Host without our port comes from a proxy that the owner has put in front: only loopback
+    // names pass.
     for (size_t i = 0; i < COUNT(names); i++)
         host = host || str_is_nocase(r->host_port, str_of(names[i]));
     return host && (given.at == NULL || origin);
@@ -379,7 +383,8 @@ void api_on_request(void *data, http_exchange *x)
     }
     if (str_is(r->path, STR("/"))) {
         http_answer_text(x, 200, "text/plain",
-                         STR("ctau control API. Use dream and tau; there is no web console in this release yet.\n"));
+                         STR("ctau control API. Use dream and tau; there is no web console in this "
+                             "release yet.\n"));
         return;
     }
     if (api_git(m, x))

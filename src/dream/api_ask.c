@@ -1,7 +1,8 @@
 // Asks of people: JSON becomes a message of the client node, limited to what is the asker's own.
 //
-// The happy path is: 1. the body is collected and read by the message's shape; 2. an account's request is bound to it:
-// `owner` becomes the account, `project` and jobs must be its own; 3. the mesh is asked; 4. the reply is JSON again.
+// The happy path is: 1. the body is collected and read by the message's shape; 2. an account's
+// request is bound to it: `owner` becomes the account, `project` and jobs must be its own; 3. the
+// mesh is asked; 4. the reply is JSON again.
 #include "base/json.h"
 #include "base/str.h"
 #include "dream/multiverse_inner.h"
@@ -26,11 +27,33 @@ struct api_asking {
 
 // What a person with an account may ask; the rest needs the machine's token.
 static const char *const people_may[] = {
-    "auth.token.check", "auth.token.revoke", "auth.repository.create", "auth.repository.get", "auth.repository.list",
-    "auth.repository.delete", "auth.project.create", "auth.project.get", "auth.project.list", "auth.project.delete",
-    "auth.domain.claim", "auth.domain.list", "tns.get", "tns.list", "tns.live.set", "tns.remove", "patrick.jobs",
-    "patrick.job", "patrick.cancel", "patrick.retry", "patrick.replay", "patrick.log", "substrate.status",
-    "substrate.logs", "seer.nodes", "seer.resolve", "node.ping",
+    "auth.token.check",
+    "auth.token.revoke",
+    "auth.repository.create",
+    "auth.repository.get",
+    "auth.repository.list",
+    "auth.repository.delete",
+    "auth.project.create",
+    "auth.project.get",
+    "auth.project.list",
+    "auth.project.delete",
+    "auth.domain.claim",
+    "auth.domain.list",
+    "tns.get",
+    "tns.list",
+    "tns.live.set",
+    "tns.remove",
+    "patrick.jobs",
+    "patrick.job",
+    "patrick.cancel",
+    "patrick.retry",
+    "patrick.replay",
+    "patrick.log",
+    "substrate.status",
+    "substrate.logs",
+    "seer.nodes",
+    "seer.resolve",
+    "node.ping",
 };
 
 static void asking_free(struct api_asking *a)
@@ -106,7 +129,8 @@ static void asking_on_project(void *data, err e, const void *fields)
     struct api_asking *a = data;
     const auth_project_get_reply *reply = fields;
     // Somebody else's project looks like none at all.
-    if (e.code == OK && (reply->projects.count == 0 || !str_is_nocase(reply->projects.at[0].owner, a->account)))
+    if (e.code == OK &&
+        (reply->projects.count == 0 || !str_is_nocase(reply->projects.at[0].owner, a->account)))
         e = fail(ERR_ABSENT, 0, "there is no such project");
     if (e.code != OK || a->broken)
         asking_end(a, e);
@@ -141,7 +165,8 @@ static void asking_on_repository(void *data, err e, const void *fields)
 {
     struct api_asking *a = data;
     const auth_repository_get_reply *reply = fields;
-    if (e.code == OK && (reply->repositories.count == 0 || !str_is_nocase(reply->repositories.at[0].owner, a->account)))
+    if (e.code == OK && (reply->repositories.count == 0 ||
+                         !str_is_nocase(reply->repositories.at[0].owner, a->account)))
         e = fail(ERR_ABSENT, 0, "there is no such repository");
     if (e.code != OK || a->broken)
         asking_end(a, e);
@@ -153,15 +178,18 @@ static void asking_on_repository(void *data, err e, const void *fields)
 static void asking_bind(struct api_asking *a)
 {
     str subject = str_of(a->info->subject);
-    str *owner = asking_field(a, "owner"), *project = asking_field(a, "project"), *id = asking_field(a, "id");
+    str *owner = asking_field(a, "owner"), *project = asking_field(a, "project"),
+        *id = asking_field(a, "id");
     if (owner != NULL)
         *owner = a->account;
     if (str_starts(subject, STR("patrick.")) && id != NULL) {
         patrick_job_request ask = {.id = *id};
-        mesh_ask(asking_mesh(a), STR(""), MSG_patrick_job, NULL, &ask, API_ASK_MS, asking_on_job, a);
+        mesh_ask(asking_mesh(a), STR(""), MSG_patrick_job, NULL, &ask, API_ASK_MS, asking_on_job,
+                 a);
     } else if (str_starts(subject, STR("auth.repository.")) && id != NULL && id->len > 0) {
         auth_repository_get_request ask = {.id = *id};
-        mesh_ask(asking_mesh(a), STR(""), MSG_auth_repository_get, NULL, &ask, API_ASK_MS, asking_on_repository, a);
+        mesh_ask(asking_mesh(a), STR(""), MSG_auth_repository_get, NULL, &ask, API_ASK_MS,
+                 asking_on_repository, a);
     } else if (str_starts(subject, STR("auth.project.")) && id != NULL && id->len > 0) {
         asking_check_project(a, *id);
     } else if (project != NULL) {
@@ -180,12 +208,15 @@ static void asking_on_body(void *user, http_exchange *x, str body)
         body = STR("{}");
     err e = json_read(a->memory, body, &value, &where);
     if (e.code != OK) {
-        http_answer_text(x, 400, "text/plain", str_join(a->memory, (str[]){STR("not JSON: "), where, STR("\n")}, 3, STR("")));
+        http_answer_text(
+            x, 400, "text/plain",
+            str_join(a->memory, (str[]){STR("not JSON: "), where, STR("\n")}, 3, STR("")));
         asking_free(a);
         return;
     }
     a->fields = arena_take(a->memory, a->info->request->bytes + 1);
-    e = a->fields == NULL ? fail(ERR_MEMORY, 0, "ask") : message_json_read(a->memory, value, a->info->request, a->fields);
+    e = a->fields == NULL ? fail(ERR_MEMORY, 0, "ask")
+                          : message_json_read(a->memory, value, a->info->request, a->fields);
     if (e.code != OK)
         asking_end(a, e);
     else if (asking_mesh(a) == NULL)

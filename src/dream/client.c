@@ -1,4 +1,5 @@
-// How commands find and ask the control API: DREAM_API, DREAM_TOKEN, DREAM_HOME/api.json; one request at a time.
+// How commands find and ask the control API: DREAM_API, DREAM_TOKEN, DREAM_HOME/api.json; one
+// request at a time.
 #include "dream/client.h"
 
 #include "base/file.h"
@@ -8,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { CLIENT_FILE_BYTES = 16 * 1024, CLIENT_DEADLINE_MS = 120 * 1000, CLIENT_BODY_BYTES = 16 << 20 };
+enum {
+    CLIENT_FILE_BYTES = 16 * 1024,
+    CLIENT_DEADLINE_MS = 120 * 1000,
+    CLIENT_BODY_BYTES = 16 << 20
+};
 
 struct dream_client {
     loop *loop;
@@ -63,7 +68,8 @@ err dream_client_open(dream_client **out, arena *a, str token)
         address = str_from(address, 7);
     size_t colon = str_find_byte(address, ':');
     uint64_t port;
-    if (colon == address.len || str_number(str_from(address, colon + 1), &port).code != OK || port == 0 || port > 65535)
+    if (colon == address.len || str_number(str_from(address, colon + 1), &port).code != OK ||
+        port == 0 || port > 65535)
         return fail(ERR_SYNTAX, 0, "DREAM_API is HOST:PORT, for instance 127.0.0.1:1421");
     dream_client *c = arena_take(a, sizeof(*c));
     if (c == NULL)
@@ -103,7 +109,8 @@ struct client_wait {
     str body;
 };
 
-static void client_on_done(void *data, http_call *call, err e, const http_answer_head *head, str body)
+static void
+client_on_done(void *data, http_call *call, err e, const http_answer_head *head, str body)
 {
     (void)call;
     struct client_wait *w = data;
@@ -117,10 +124,12 @@ static void client_on_done(void *data, http_call *call, err e, const http_answer
     loop_stop(w->client->loop);
 }
 
-err dream_client_request(dream_client *c, arena *a, str method, str path, str body, unsigned *status, str *body_out)
+err dream_client_request(
+    dream_client *c, arena *a, str method, str path, str body, unsigned *status, str *body_out)
 {
     struct client_wait w = {.client = c, .memory = a};
-    http_header headers[] = {{STR("Authorization"), c->authorization}, {STR("Content-Type"), STR("application/json")}};
+    http_header headers[] = {{STR("Authorization"), c->authorization},
+                             {STR("Content-Type"), STR("application/json")}};
     http_client_request request = {
         .address = c->host,
         .port = c->port,
@@ -147,9 +156,13 @@ err dream_client_request(dream_client *c, arena *a, str method, str path, str bo
 static err client_error(arena *a, unsigned status, str body)
 {
     const json *value = NULL;
-    const json *error = json_read(a, body, &value, NULL).code == OK ? json_field(value, "error") : NULL;
+    const json *error =
+        json_read(a, body, &value, NULL).code == OK ? json_field(value, "error") : NULL;
     str name = json_text(error, "code"), message = json_text(error, "message");
-    err_code code = status == 401 || status == 403 ? ERR_DENIED : status == 404 ? ERR_ABSENT : status == 409 ? ERR_CONFLICT : ERR_SYSTEM;
+    err_code code = status == 401 || status == 403 ? ERR_DENIED
+                    : status == 404                ? ERR_ABSENT
+                    : status == 409                ? ERR_CONFLICT
+                                                   : ERR_SYSTEM;
     for (err_code each = ERR_MEMORY; each <= ERR_UNSUPPORTED; each++)
         if (str_is(name, str_of(err_name(each))))
             code = each;
@@ -157,7 +170,8 @@ static err client_error(arena *a, unsigned status, str body)
     return fail(code, (int)status, what == NULL ? "the API refused" : what);
 }
 
-err dream_client_json(dream_client *c, arena *a, str method, str path, str body, const json **out, str *text)
+err dream_client_json(
+    dream_client *c, arena *a, str method, str path, str body, const json **out, str *text)
 {
     unsigned status;
     str answer;
@@ -170,7 +184,8 @@ err dream_client_json(dream_client *c, arena *a, str method, str path, str body,
     return ok();
 }
 
-err dream_client_ask(dream_client *c, arena *a, str universe, message_kind kind, const void *request, void *reply)
+err dream_client_ask(
+    dream_client *c, arena *a, str universe, message_kind kind, const void *request, void *reply)
 {
     const message_info *info = &message_infos[kind];
     if (universe.len == 0) {

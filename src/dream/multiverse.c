@@ -1,8 +1,7 @@
 // All universes of one DREAM_HOME in this process, and the control API in front of them.
-#include "dream/multiverse_inner.h"
-
 #include "base/file.h"
 #include "base/str.h"
+#include "dream/multiverse_inner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,8 +22,9 @@ static err multiverse_lock(multiverse *m)
     if (m->lock < 0)
         return fail_errno(errno, "open lock");
     if (flock(m->lock, LOCK_EX | LOCK_NB) != 0)
-        return errno == EWOULDBLOCK ? fail(ERR_BUSY, 0, "a multiverse of this DREAM_HOME runs already")
-                                    : fail_errno(errno, "take lock");
+        return errno == EWOULDBLOCK
+                   ? fail(ERR_BUSY, 0, "a multiverse of this DREAM_HOME runs already")
+                   : fail_errno(errno, "take lock");
     return ok();
 }
 

@@ -20,7 +20,8 @@ struct multiverse {
 err api_open(multiverse *m) MUST_USE; // listens, writes api.json
 void api_close(multiverse *m);
 void api_on_request(void *data, http_exchange *x);
-// One ask of a universe's mesh on behalf of a person: JSON in, JSON out; `account` empty: the machine's owner.
+// One ask of a universe's mesh on behalf of a person: JSON in, JSON out; `account` empty: the
+// machine's owner.
 void api_ask(multiverse *m, http_exchange *x, universe *u, str subject, str account);
 // {"name", "id", "nodes":[…]} of one universe.
 void api_write_universe(buf *out, universe *u);

@@ -4,10 +4,10 @@
 #include "protocol/protocol.h"
 
 enum {
-    PORTS_SHIFT = 14000,     // of the first universe
-    PORTS_STEP = 1000,       // further blocks
-    PORTS_BLOCKS = 40,       // tried before giving up
-    PORTS_GATEWAY = 8080,    // the friendly door of the gateway
+    PORTS_SHIFT = 14000,  // of the first universe
+    PORTS_STEP = 1000,    // further blocks
+    PORTS_BLOCKS = 40,    // tried before giving up
+    PORTS_GATEWAY = 8080, // the friendly door of the gateway
     PORTS_API = 1421,
 };
 typedef struct node_plan {

@@ -1,7 +1,10 @@
-// One universe on this machine: its folder, its authority, its mesh, its nodes, its workers, its forge.
+// One universe on this machine: its folder, its authority, its mesh, its nodes, its workers, its
+// forge.
 //
-// The happy path is: 1. folder, key, authority, records; 2. a free block of ports; 3. workers' sockets and nodes;
-// 4. the workers start. What can fail: ports in use, a full disk, damaged files; then nothing stays behind but files.
+// The happy path is: 1. folder, key, authority, records; 2. a free block of ports; 3. workers'
+// sockets and nodes;
+// 4. the workers start. What can fail: ports in use, a full disk, damaged files; then nothing stays
+// behind but files.
 #include "dream/universe.h"
 
 #include "base/clock.h"
@@ -49,7 +52,8 @@ static bool universe_name_is_valid(str name)
 {
     for (size_t i = 0; i < name.len; i++) {
         char c = name.at[i];
-        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (i > 0 && c == '-' && i + 1 < name.len);
+        bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                    (i > 0 && c == '-' && i + 1 < name.len);
         if (!word)
             return false;
     }
@@ -62,7 +66,8 @@ static void universe_remembered(universe *u, uint16_t *shift, uint16_t *gateway)
 {
     str text;
     const json *value;
-    if (file_read(u->memory, universe_path(u, "universe.json"), UNIVERSE_FILE_BYTES, &text).code != OK ||
+    if (file_read(u->memory, universe_path(u, "universe.json"), UNIVERSE_FILE_BYTES, &text).code !=
+            OK ||
         json_read(u->memory, text, &value, NULL).code != OK)
         return;
     *shift = (uint16_t)json_whole(value, "shift", 0);
@@ -106,7 +111,8 @@ static err universe_choose_ports(universe *u)
     u->gateway_port = gateway;
     for (int i = 0; !universe_port_is_free(u->gateway_port); i++) {
         if (i == PORTS_BLOCKS)
-            return fail(ERR_CONFLICT, 0, "no free port for the gateway: name one with --gateway-port");
+            return fail(ERR_CONFLICT, 0,
+                        "no free port for the gateway: name one with --gateway-port");
         u->gateway_port++;
     }
     return universe_remember(u);
@@ -120,7 +126,8 @@ static err universe_key(universe *u)
     str bytes;
     err e = file_read(u->memory, path, sizeof(u->key) + 1, &bytes);
     if (e.code == OK && bytes.len != sizeof(u->key))
-        return fail(ERR_SYNTAX, 0, "secrets.key is damaged: put it back from a backup, or start with --clean");
+        return fail(ERR_SYNTAX, 0,
+                    "secrets.key is damaged: put it back from a backup, or start with --clean");
     if (e.code == OK) {
         memcpy(u->key, bytes.at, sizeof(u->key));
         return ok();
@@ -222,7 +229,8 @@ static err universe_start(universe *u)
 err universe_open(universe **out, const universe_settings *settings)
 {
     if (!universe_name_is_valid(settings->name))
-        return fail(ERR_SYNTAX, 0, "a universe's name is 1 to 32 lower-case letters, digits or '-'");
+        return fail(ERR_SYNTAX, 0,
+                    "a universe's name is 1 to 32 lower-case letters, digits or '-'");
     universe *u = calloc(1, sizeof(*u));
     if (u == NULL)
         return fail(ERR_MEMORY, 0, "open universe");
@@ -231,8 +239,10 @@ err universe_open(universe **out, const universe_settings *settings)
     err e = arena_open(&u->memory, UNIVERSE_MEMORY_BYTES);
     if (e.code == OK) {
         u->settings.name = str_copy(u->memory, settings->name);
-        u->folder = str_format(u->memory, "%s/universes/%.*s", settings->home, STR_ARG(settings->name)).at;
-        e = u->folder == NULL ? fail(ERR_MEMORY, 0, "open universe") : log_scope(&u->log, settings->log, "universe", u->settings.name);
+        u->folder =
+            str_format(u->memory, "%s/universes/%.*s", settings->home, STR_ARG(settings->name)).at;
+        e = u->folder == NULL ? fail(ERR_MEMORY, 0, "open universe")
+                              : log_scope(&u->log, settings->log, "universe", u->settings.name);
     }
     if (e.code == OK)
         e = universe_start(u);

@@ -50,7 +50,13 @@ static void p2p_refuse(mesh *m, err e, mesh_replied_raw *on_reply, void *data)
         abort();
 }
 
-void p2p_relay(mesh *m, str universe, str node, str peer_uri, str request, mesh_replied_raw *on_reply, void *data)
+void p2p_relay(mesh *m,
+               str universe,
+               str node,
+               str peer_uri,
+               str request,
+               mesh_replied_raw *on_reply,
+               void *data)
 {
     message_header header;
     identity who;
@@ -102,7 +108,8 @@ static void p2p_on_request(void *data, http_exchange *x)
         return;
     }
     if (!str_is(r->path, STR("/ask")) || !str_is(r->method, STR("POST"))) {
-        http_answer_err(x, fail(ERR_ABSENT, 0, "a peer-to-peer door knows POST /ask and GET /ping"));
+        http_answer_err(x,
+                        fail(ERR_ABSENT, 0, "a peer-to-peer door knows POST /ask and GET /ping"));
         return;
     }
     struct p2p_ask *ask = calloc(1, sizeof(*ask));
@@ -142,7 +149,8 @@ static err p2p_listen(p2p_door *d)
 {
     OWNED(fd_drop) int fd = -1;
     TRY(socket_listen(d->settings.address, d->settings.port, false, &fd));
-    http_server_settings settings = {.loop = d->settings.loop, .handler = p2p_on_request, .data = d};
+    http_server_settings settings = {
+        .loop = d->settings.loop, .handler = p2p_on_request, .data = d};
     TRY(http_server_open(&d->server, &settings));
     return http_server_listen(d->server, fd_move(&fd), d->tls, d);
 }
@@ -166,7 +174,8 @@ err p2p_door_open(p2p_door **out, const p2p_door_settings *settings)
 
 err p2p_door_renew(p2p_door *d, str certificate_pem, str key_pem)
 {
-    // Open connections keep the former context alive (it is counted); the listener takes the new one.
+    // Open connections keep the former context alive (it is counted); the listener takes the new
+    // one.
     http_server *former = d->server;
     tls_context *tls;
     TRY(p2p_tls(d, certificate_pem, key_pem, &tls));

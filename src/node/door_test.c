@@ -1,4 +1,5 @@
-// Doors speak and refuse: every message of the protocols through real doors, strangers at each of them.
+// Doors speak and refuse: every message of the protocols through real doors, strangers at each of
+// them.
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -12,8 +13,8 @@
 #include <unistd.h>
 
 enum { DOORS = 5, DOOR_TURNS_MAX = 4000, DOOR_MEMORY = 4 << 20 };
-static const protocol *const door_protocols[DOORS] = {&protocol_auth, &protocol_tns, &protocol_patrick,
-                                                      &protocol_hoarder, NULL};
+static const protocol *const door_protocols[DOORS] = {&protocol_auth, &protocol_tns,
+                                                      &protocol_patrick, &protocol_hoarder, NULL};
 static const char *const door_names[DOORS] = {"auth", "tns", "patrick", "hoarder", "client"};
 
 struct doors {
@@ -91,8 +92,8 @@ static tls_context *doors_tls(struct doors *d, authority *issuer, const char *no
 {
     tls_settings settings = {.ca_pem = authority_certificate(d->authority)};
     if (issuer != NULL)
-        CHECK(authority_issue(issuer, d->memory, str_of(node), str_of(""), days, &settings.certificate_pem,
-                              &settings.key_pem)
+        CHECK(authority_issue(issuer, d->memory, str_of(node), str_of(""), days,
+                              &settings.certificate_pem, &settings.key_pem)
                   .code == OK);
     tls_context *tls = NULL;
     CHECK(tls_context_open(&tls, &settings).code == OK);
@@ -119,8 +120,8 @@ static void doors_on_done(void *data, http_call *c, err e, const http_answer_hea
     }
 }
 
-static struct doors_wait doors_ask(struct doors *d, size_t door, tls_context *tls, const char *method, const char *path,
-                                   str body)
+static struct doors_wait doors_ask(
+    struct doors *d, size_t door, tls_context *tls, const char *method, const char *path, str body)
 {
     struct doors_wait w = {.doors = d};
     http_client_request request = {
@@ -176,7 +177,8 @@ TEST(doors_speak_every_message_to_the_client_node_and_refuse_what_its_role_may_n
             CHECK(w.error.code == OK && w.status == 200);
             err e;
             CHECK(message_read_error(d.memory, w.body, &e).code == OK);
-            identity client = {.universe = STR("test"), .node = STR("client"), .protocols = STR("-")};
+            identity client = {
+                .universe = STR("test"), .node = STR("client"), .protocols = STR("-")};
             bool may = identity_may(&client, str_of(message_infos[kind].subject));
             CHECK(may || e.code == ERR_DENIED);
             CHECK(!may || e.code != ERR_DENIED || kind == MSG_auth_token_check);
@@ -194,16 +196,19 @@ TEST(doors_answer_a_real_question)
     struct doors d;
     doors_open(&d);
     tls_context *tls = doors_tls(&d, d.authority, "client", 1);
-    struct doors_wait ping = doors_ask(&d, 4, tls, "POST", "/ask", doors_message(&d, MSG_node_ping));
+    struct doors_wait ping =
+        doors_ask(&d, 4, tls, "POST", "/ask", doors_message(&d, MSG_node_ping));
     node_ping_reply reply;
     message_header header;
-    CHECK(message_read(d.memory, ping.body, &header, message_infos[MSG_node_ping].reply, &reply).code == OK);
+    CHECK(message_read(d.memory, ping.body, &header, message_infos[MSG_node_ping].reply, &reply)
+              .code == OK);
     CHECK(str_is(reply.node, STR("client@test")) && str_is(reply.universe, STR("test")));
     struct doors_wait plain = doors_ask(&d, 0, tls, "GET", "/ping", STR(""));
     CHECK(plain.status == 200 && str_is(plain.body, STR("pong")));
     struct doors_wait garbage = doors_ask(&d, 0, tls, "POST", "/ask", STR("\x01garbage"));
     err e;
-    CHECK(garbage.status == 200 && message_read_error(d.memory, garbage.body, &e).code == OK && e.code == ERR_SYNTAX);
+    CHECK(garbage.status == 200 && message_read_error(d.memory, garbage.body, &e).code == OK &&
+          e.code == ERR_SYNTAX);
     tls_context_close(tls);
     doors_close(&d);
 }

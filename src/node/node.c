@@ -24,8 +24,8 @@ struct node {
     str full_name; // tns@blackhole
     log_sink *log;
     mesh *mesh;
-    void *state;   // of the protocol
-    bool opened;   // the protocol
+    void *state; // of the protocol
+    bool opened; // the protocol
     p2p_door *p2p;
     http_server *http;
     timer *beat, *renew;
@@ -35,7 +35,8 @@ struct node {
     void *closed_data;
 };
 
-static void node_on_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+node_on_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     (void)fields;
@@ -78,8 +79,8 @@ static void node_on_beat(void *data)
 
 static err node_certificate(struct node *n, arena *a, str *certificate, str *key)
 {
-    return authority_issue(n->settings.authority, a, n->settings.name, str_of(node_protocol(n)), CERTIFICATE_DAYS,
-                           certificate, key);
+    return authority_issue(n->settings.authority, a, n->settings.name, str_of(node_protocol(n)),
+                           CERTIFICATE_DAYS, certificate, key);
 }
 
 static void node_on_renew(void *data)
@@ -129,7 +130,8 @@ static err node_open_http(struct node *n)
 {
     OWNED(fd_drop) int fd = -1;
     TRY(socket_listen(n->settings.doors.address, n->settings.doors.http, false, &fd));
-    http_server_settings settings = {.loop = n->settings.loop, .handler = node_on_http, .data = n, .server_name = "ctau"};
+    http_server_settings settings = {
+        .loop = n->settings.loop, .handler = node_on_http, .data = n, .server_name = "ctau"};
     TRY(http_server_open(&n->http, &settings));
     return http_server_listen(n->http, fd_move(&fd), NULL, n);
 }
@@ -232,7 +234,8 @@ static err node_prepare(struct node *n, const node_settings *settings)
     n->settings.universe = str_copy(n->memory, settings->universe);
     n->settings.name = str_copy(n->memory, settings->name);
     n->settings.folder = str_c(n->memory, str_of(settings->folder));
-    n->full_name = str_format(n->memory, "%.*s@%.*s", STR_ARG(settings->name), STR_ARG(settings->universe));
+    n->full_name =
+        str_format(n->memory, "%.*s@%.*s", STR_ARG(settings->name), STR_ARG(settings->universe));
     if (n->settings.folder == NULL || n->full_name.at == NULL)
         return fail(ERR_MEMORY, 0, "open node");
     return log_scope(&n->log, settings->log, "node", n->full_name);

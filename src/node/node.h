@@ -13,26 +13,27 @@ typedef struct node node;
 typedef struct node_settings {
     loop *loop;
     mesh_engine *mesh;
-    authority *authority;       // issues the node's certificate, renewed at half its life
+    authority *authority; // issues the node's certificate, renewed at half its life
     blobs *blobs;
     log_sink *log;
-    const protocol *protocol;   // NULL: a simple (elder, client)
-    str universe;               // "blackhole"
-    str name;                   // "tns"; the node's full name is "tns@blackhole"
-    const char *folder;         // made if absent
-    const char *repositories;   // see protocol_context
+    const protocol *protocol; // NULL: a simple (elder, client)
+    str universe;             // "blackhole"
+    str name;                 // "tns"; the node's full name is "tns@blackhole"
+    const char *folder;       // made if absent
+    const char *repositories; // see protocol_context
     const char *program;
     const char *engine;
     struct workers *workers;
     const char *secrets_key;
     size_t copies;
-    protocol_doors doors;       // ports; p2p is required
+    protocol_doors doors; // ports; p2p is required
 } node_settings;
-// Ready when it returns: doors open, protocol served, first heartbeat told. ERR_CONFLICT: a port is in use.
+// Ready when it returns: doors open, protocol served, first heartbeat told. ERR_CONFLICT: a port is
+// in use.
 err node_open(node **out, const node_settings *settings) MUST_USE;
 // Doors close at once, the protocol winds down, then `closed(data)`; the node is gone then.
 void node_close(node *n, void (*closed)(void *data), void *data);
-str node_name(const node *n);           // "tns"
+str node_name(const node *n);             // "tns"
 const char *node_protocol(const node *n); // "tns", or "" for a simple
 size_t node_copies(const node *n);
 const protocol_doors *node_doors(const node *n); // only doors that are open have a port

@@ -89,7 +89,8 @@ static void door_on_token(void *data, err e, const void *fields)
     http_set_user(was.x, NULL);
     http_on_broken(was.x, NULL);
     if (e.code == ERR_DENIED) {
-        http_answer_text(was.x, 401, "text/plain", STR("this token is not known here; get one with: tau login\n"));
+        http_answer_text(was.x, 401, "text/plain",
+                         STR("this token is not known here; get one with: tau login\n"));
     } else if (e.code != OK) {
         http_answer_err(was.x, e);
     } else {
@@ -102,7 +103,8 @@ void door_enter(mesh *m, http_exchange *x, door_entered *then, void *state)
 {
     str token = door_token(http_arena(x), http_request_of(x));
     if (token.len == 0) {
-        http_answer_text(x, 401, "text/plain", STR("a token is needed: Authorization: Bearer TOKEN (tau login)\n"));
+        http_answer_text(x, 401, "text/plain",
+                         STR("a token is needed: Authorization: Bearer TOKEN (tau login)\n"));
         return;
     }
     struct door_wait *w = door_wait_open(x);

@@ -3,8 +3,9 @@
 #include "http/server.h"
 #include "mesh/mesh.h"
 
-// Checks "Authorization: Bearer|token|github T" (or Basic with the token as password) with auth, then calls `then`
-// with the account (in the exchange's arena). Otherwise the exchange is answered: 401, or auth's error.
+// Checks "Authorization: Bearer|token|github T" (or Basic with the token as password) with auth,
+// then calls `then` with the account (in the exchange's arena). Otherwise the exchange is answered:
+// 401, or auth's error.
 typedef void door_entered(void *state, http_exchange *x, str account);
 void door_enter(mesh *m, http_exchange *x, door_entered *then, void *state);
 // The token in a request's Authorization header, in the arena; {NULL,0} when there is none.

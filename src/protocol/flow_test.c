@@ -1,4 +1,5 @@
-// The registry side of the article without processes: accounts, repositories, a project, pushes, jobs, revisions.
+// The registry side of the article without processes: accounts, repositories, a project, pushes,
+// jobs, revisions.
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -27,7 +28,8 @@ struct flow {
     char key[32];
     arena *memory;
 };
-static const protocol *const flow_protocols[] = {&protocol_auth, &protocol_tns, &protocol_patrick, &protocol_hoarder};
+static const protocol *const flow_protocols[] = {&protocol_auth, &protocol_tns, &protocol_patrick,
+                                                 &protocol_hoarder};
 
 static void flow_open(struct flow *f, const char *folder)
 {
@@ -125,19 +127,23 @@ static err flow_ask(struct flow *f, message_kind kind, const void *request, void
 
 static repository_record flow_repository(struct flow *f, const char *name, const char *kind)
 {
-    auth_repository_create_request ask = {.owner = STR("alice"), .name = str_of(name), .kind = str_of(kind)};
+    auth_repository_create_request ask = {
+        .owner = STR("alice"), .name = str_of(name), .kind = str_of(kind)};
     auth_repository_create_reply reply;
     CHECK(flow_ask(f, MSG_auth_repository_create, &ask, &reply).code == OK);
     CHECK(reply.repositories.count == 1);
     return reply.repositories.at[0];
 }
 
-static project_record flow_project(struct flow *f, repository_record *configuration, repository_record *code)
+static project_record
+flow_project(struct flow *f, repository_record *configuration, repository_record *code)
 {
     *configuration = flow_repository(f, "tb_hello", "config");
     *code = flow_repository(f, "tb_code_hello", "code");
-    auth_project_create_request ask = {
-        .owner = STR("alice"), .name = STR("hello"), .configuration = configuration->id, .code = code->id};
+    auth_project_create_request ask = {.owner = STR("alice"),
+                                       .name = STR("hello"),
+                                       .configuration = configuration->id,
+                                       .code = code->id};
     auth_project_create_reply reply;
     CHECK(flow_ask(f, MSG_auth_project_create, &ask, &reply).code == OK);
     return reply.projects.at[0];
@@ -147,7 +153,8 @@ static project_record flow_project(struct flow *f, repository_record *configurat
 #define COMMIT_B STR("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 #define COMMIT_C STR("cccccccccccccccccccccccccccccccccccccccc")
 
-static job_record flow_push(struct flow *f, str repository, str commit, const char *deployment, uint64_t size)
+static job_record
+flow_push(struct flow *f, str repository, str commit, const char *deployment, uint64_t size)
 {
     patrick_push_request ask = {.repository = repository,
                                 .ref = STR("refs/heads/main"),
@@ -173,7 +180,9 @@ TEST(auth_tokens_are_kept_as_hashes_and_end_when_revoked)
     CHECK(str_is(owner.account, STR("alice")));
     store_entry *entries;
     size_t count;
-    CHECK(mesh_list(f.client, STR("auth.token"), STR(""), STR(""), 10, false, f.memory, &entries, &count).code == OK);
+    CHECK(mesh_list(f.client, STR("auth.token"), STR(""), STR(""), 10, false, f.memory, &entries,
+                    &count)
+              .code == OK);
     CHECK(count == 1 && str_find(entries[0].key, token.token) == entries[0].key.len);
     CHECK(str_find(entries[0].value, token.token) == entries[0].value.len);
     check.token = STR("ctau_wrong");
@@ -195,11 +204,14 @@ TEST(auth_names_are_taken_once_and_secrets_are_sealed)
     repository_record configuration, code;
     project_record project = flow_project(&f, &configuration, &code);
     CHECK(str_starts(configuration.deploy_public, STR("ecdsa-sha2-nistp256 ")));
-    auth_repository_create_request again = {.owner = STR("Alice"), .name = STR("TB_hello"), .kind = STR("config")};
+    auth_repository_create_request again = {
+        .owner = STR("Alice"), .name = STR("TB_hello"), .kind = STR("config")};
     auth_repository_create_reply reply;
     CHECK(flow_ask(&f, MSG_auth_repository_create, &again, &reply).code == ERR_CONFLICT);
-    auth_project_create_request same = {
-        .owner = STR("alice"), .name = STR("other"), .configuration = configuration.id, .code = code.id};
+    auth_project_create_request same = {.owner = STR("alice"),
+                                        .name = STR("other"),
+                                        .configuration = configuration.id,
+                                        .code = code.id};
     auth_project_create_reply created;
     CHECK(flow_ask(&f, MSG_auth_project_create, &same, &created).code == ERR_CONFLICT);
     auth_deploy_key_request key = {.repository = code.id};
@@ -223,7 +235,8 @@ TEST(patrick_pairs_a_push_with_the_other_repositorys_head)
     repository_record configuration, code;
     project_record project = flow_project(&f, &configuration, &code);
     job_record first = flow_push(&f, configuration.id, COMMIT_A, "", 0);
-    CHECK(str_is(first.configuration_commit, COMMIT_A) && first.code_commit.len == 0 && first.publish);
+    CHECK(str_is(first.configuration_commit, COMMIT_A) && first.code_commit.len == 0 &&
+          first.publish);
     job_record second = flow_push(&f, code.id, COMMIT_B, "", 0);
     CHECK(str_is(second.configuration_commit, COMMIT_A) && str_is(second.code_commit, COMMIT_B));
     CHECK(second.sequence > first.sequence);
@@ -259,7 +272,8 @@ TEST(patrick_ignores_other_branches_tags_and_deletions)
     (void)flow_project(&f, &configuration, &code);
     static const char *const refs[] = {"refs/heads/dev", "refs/tags/v1", "refs/heads/main"};
     for (size_t i = 0; i < COUNT(refs); i++) {
-        patrick_push_request ask = {.repository = code.id, .ref = str_of(refs[i]), .after = COMMIT_A};
+        patrick_push_request ask = {
+            .repository = code.id, .ref = str_of(refs[i]), .after = COMMIT_A};
         if (i == 2)
             ask.after = STR("0000000000000000000000000000000000000000");
         patrick_push_reply reply;
@@ -267,8 +281,10 @@ TEST(patrick_ignores_other_branches_tags_and_deletions)
     }
     patrick_branch_set_request set = {.branch = STR("dev")};
     patrick_branch_set_reply former;
-    CHECK(flow_ask(&f, MSG_patrick_branch_set, &set, &former).code == OK && str_is(former.former, STR("main")));
-    patrick_push_request ask = {.repository = code.id, .ref = STR("refs/heads/dev"), .after = COMMIT_A};
+    CHECK(flow_ask(&f, MSG_patrick_branch_set, &set, &former).code == OK &&
+          str_is(former.former, STR("main")));
+    patrick_push_request ask = {
+        .repository = code.id, .ref = STR("refs/heads/dev"), .after = COMMIT_A};
     patrick_push_reply reply;
     CHECK(flow_ask(&f, MSG_patrick_push, &ask, &reply).code == OK && reply.jobs.count == 1);
     flow_close(&f, false);
@@ -276,7 +292,8 @@ TEST(patrick_ignores_other_branches_tags_and_deletions)
 
 static err flow_progress(struct flow *f, str job, uint64_t attempt, const char *state)
 {
-    patrick_progress_request ask = {.id = job, .attempt = attempt, .monkey = STR("monkey@test"), .state = str_of(state)};
+    patrick_progress_request ask = {
+        .id = job, .attempt = attempt, .monkey = STR("monkey@test"), .state = str_of(state)};
     patrick_progress_reply reply;
     return flow_ask(f, MSG_patrick_progress, &ask, &reply);
 }
@@ -299,7 +316,8 @@ TEST(patrick_takes_reports_of_the_current_attempt_only)
     patrick_retry_request retry = {.id = job.id};
     patrick_retry_reply retried;
     CHECK(flow_ask(&f, MSG_patrick_retry, &retry, &retried).code == OK);
-    CHECK(!str_is(retried.jobs.at[0].id, job.id) && str_is(retried.jobs.at[0].state, STR("queued")));
+    CHECK(!str_is(retried.jobs.at[0].id, job.id) &&
+          str_is(retried.jobs.at[0].state, STR("queued")));
     flow_close(&f, false);
 }
 
@@ -328,14 +346,20 @@ TEST(patrick_gives_a_log_back_from_any_offset)
 static str flow_document(struct flow *f, const char *host)
 {
     return str_format(f->memory,
-                      "{\"configuration\":{\"functions\":[{\"id\":\"F1\",\"domains\":[\"%s\"],\"methods\":[\"GET\"],"
+                      "{\"configuration\":{\"functions\":[{\"id\":\"F1\",\"domains\":[\"%s\"],"
+                      "\"methods\":[\"GET\"],"
                       "\"paths\":[\"/ping\"]}]},\"artefacts\":{}}",
                       host);
 }
 
-static err flow_publish(struct flow *f, const char *project, uint64_t sequence, const char *host, tns_publish_reply *reply)
+static err flow_publish(struct flow *f,
+                        const char *project,
+                        uint64_t sequence,
+                        const char *host,
+                        tns_publish_reply *reply)
 {
-    tns_publish_request ask = {.project = str_of(project), .sequence = sequence, .document = flow_document(f, host)};
+    tns_publish_request ask = {
+        .project = str_of(project), .sequence = sequence, .document = flow_document(f, host)};
     return flow_ask(f, MSG_tns_publish, &ask, reply);
 }
 
@@ -344,9 +368,12 @@ TEST(tns_publishes_in_order_and_rolls_back)
     struct flow f;
     flow_open(&f, NULL);
     tns_publish_reply reply;
-    CHECK(flow_publish(&f, "p1", 10, "a.test.localtau", &reply).code == OK && reply.revision == 1 && reply.live);
-    CHECK(flow_publish(&f, "p1", 30, "b.test.localtau", &reply).code == OK && reply.revision == 2 && reply.live);
-    CHECK(flow_publish(&f, "p1", 20, "c.test.localtau", &reply).code == OK && reply.revision == 3 && !reply.live);
+    CHECK(flow_publish(&f, "p1", 10, "a.test.localtau", &reply).code == OK && reply.revision == 1 &&
+          reply.live);
+    CHECK(flow_publish(&f, "p1", 30, "b.test.localtau", &reply).code == OK && reply.revision == 2 &&
+          reply.live);
+    CHECK(flow_publish(&f, "p1", 20, "c.test.localtau", &reply).code == OK && reply.revision == 3 &&
+          !reply.live);
     tns_lookup_request lookup = {.fqdn = STR("B.test.localtau")};
     tns_lookup_reply found;
     CHECK(flow_ask(&f, MSG_tns_lookup, &lookup, &found).code == OK && found.revision == 2);
@@ -384,7 +411,8 @@ TEST(tns_keeps_the_last_twenty_revisions_and_the_live_one)
     flow_open(&f, NULL);
     tns_publish_reply reply;
     for (uint64_t i = 1; i <= 25; i++)
-        CHECK(flow_publish(&f, "p1", i, "a.test.localtau", &reply).code == OK && reply.revision == i);
+        CHECK(flow_publish(&f, "p1", i, "a.test.localtau", &reply).code == OK &&
+              reply.revision == i);
     tns_list_request list = {.project = STR("p1")};
     tns_list_reply revisions;
     CHECK(flow_ask(&f, MSG_tns_list, &list, &revisions).code == OK);
@@ -434,6 +462,7 @@ TEST(registry_survives_a_restart)
     patrick_job_request ask = {.id = str_of(id)};
     patrick_job_reply reply;
     CHECK(flow_ask(&f, MSG_patrick_job, &ask, &reply).code == OK);
-    CHECK(str_is(reply.jobs.at[0].state, STR("queued")) && str_is(reply.jobs.at[0].project, str_of(project_id)));
+    CHECK(str_is(reply.jobs.at[0].state, STR("queued")) &&
+          str_is(reply.jobs.at[0].project, str_of(project_id)));
     flow_close(&f, false);
 }

@@ -25,7 +25,12 @@ err record_read(arena *a, str text, const message_shape *shape, void *fields)
     return message_json_read(a, value, shape, fields);
 }
 
-err record_get(mesh *m, arena *a, str bucket, str key, const message_shape *shape, void *fields,
+err record_get(mesh *m,
+               arena *a,
+               str bucket,
+               str key,
+               const message_shape *shape,
+               void *fields,
                uint64_t *revision)
 {
     store_entry entry;
@@ -50,7 +55,8 @@ static void record_on_commit(void *data, err e, uint64_t revision)
         mesh_answer(p->in, p->reply);
 }
 
-void record_commit(mesh *m, mesh_incoming *in, const store_change *changes, size_t count, const void *reply)
+void record_commit(
+    mesh *m, mesh_incoming *in, const store_change *changes, size_t count, const void *reply)
 {
     struct record_pending *p = arena_take(mesh_incoming_arena(in), sizeof(*p));
     bool whole = p != NULL;

@@ -101,8 +101,7 @@ static void push_on_begun(void *data)
         push_fail(c, e);
         return;
     }
-    input_feed(c, buf_str(&c->early));
-    buf_close(&c->early);
+    input_feed(c, buf_str(&c->early)); // stays: the head's texts point into it
     if (c->body_over)
         proc_write_end(c->proc);
     else if (proc_write_queued(c->proc) <= VISIT_QUEUE_HIGH)

@@ -201,7 +201,7 @@ static err ring_cut_tail(ring *r)
 {
     segment *s = &r->segments[r->count - 1];
     char *memory = NULL;
-    str rest, record;
+    str rest = {NULL, 0}, record;
     TRY(segment_read(r, s, 0, &memory, &rest));
     uint64_t sound = 0, number = s->first;
     while (record_at(r, rest, number, &record)) {
@@ -335,7 +335,7 @@ static err segment_each(ring *r,
         offset = r->cursor_offset;
     }
     char *memory = NULL;
-    str rest, record;
+    str rest = {NULL, 0}, record;
     TRY(segment_read(r, s, offset, &memory, &rest));
     while (*go && record_at(r, rest, number, &record)) {
         rest = str_from(rest, HEAD_BYTES + record.len);

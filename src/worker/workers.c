@@ -6,7 +6,7 @@
 #include "io/conn.h"
 #include "worker/workers_inner.h"
 
-#include <signal.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -186,7 +186,9 @@ void workers_leave(workers *w, bool gateway)
     if (!gateway)
         w->events = (workers_events){.data = NULL};
     w->relay[gateway].on = NULL;
-    w->gone[gateway].on = NULL;
+    for (size_t i = 0; i < COUNT(w->gone); i++)
+        if (w->gone[i].gateway == gateway)
+            w->gone[i].on = NULL;
     for (size_t i = 0; i < LISTENS_MAX; i++) {
         listen_set *l = &w->listens[i];
         if (l->fds == NULL || role_is_gateway(l->role) != gateway)
@@ -238,8 +240,13 @@ void workers_on_relay(workers *w,
 
 void workers_on_gone(workers *w, bool gateway, void (*gone)(void *data), void *data)
 {
-    w->gone[gateway].on = gone;
-    w->gone[gateway].data = data;
+    size_t at = 0;
+    while (at < COUNT(w->gone) && w->gone[at].on != NULL)
+        at++;
+    assert(at < COUNT(w->gone));
+    w->gone[at].gateway = gateway;
+    w->gone[at].on = gone;
+    w->gone[at].data = data;
 }
 
 // ---- start and end

@@ -34,7 +34,7 @@ void workers_identity(workers *w, bool gateway, str certificate_pem, str key_pem
 uint16_t workers_port(const workers *w, worker_role role);
 // Substrate's or gateway's node leaves: its sockets close, its events, relay and gone callbacks are forgotten.
 void workers_leave(workers *w, bool gateway);
-// `gone` is called when workers_close() begins: no workers_* call may follow. One for each of the two nodes.
+// `gone` is called when workers_close() begins: no workers_* call may follow. Several; workers_leave() forgets them.
 void workers_on_gone(workers *w, bool gateway, void (*gone)(void *data), void *data);
 // What substrate asks of it. All on the control loop.
 typedef struct workers_events {

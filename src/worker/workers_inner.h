@@ -9,6 +9,7 @@
 enum {
     WORKERS_MAX = 64,
     LISTENS_MAX = 16,
+    GONE_MAX = 8,
     RESTART_FAST_MS = 1000,    // one that ended sooner after its start restarts with a back-off
     RESTART_WAIT_MS_MAX = 5000,
     WATCH_MS = 250,
@@ -81,9 +82,10 @@ struct workers {
         void *data;
     } relay[2];
     struct {
+        bool gateway;
         void (*on)(void *data);
         void *data;
-    } gone[2];
+    } gone[GONE_MAX];
     arena *routes_memory, *backends_memory;
     route_table routes;
     backend_table backends;

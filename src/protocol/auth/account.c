@@ -14,14 +14,16 @@ static str auth_token_key(arena *memory, str token)
     return str_copy(memory, str_of(hex));
 }
 
-static void auth_on_login(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_login(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct auth *a = data;
     const auth_login_request *request = fields;
     arena *memory = mesh_incoming_arena(in);
     if (!auth_owner_is_valid(request->account)) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "an account is 1 to 39 letters, digits, '-' or '_'"));
+        mesh_answer_err(in,
+                        fail(ERR_SYNTAX, 0, "an account is 1 to 39 letters, digits, '-' or '_'"));
         return;
     }
     unsigned char random[TOKEN_RANDOM_BYTES];
@@ -34,9 +36,8 @@ static void auth_on_login(void *data, mesh_incoming *in, const message_header *h
         return;
     }
     *reply = (auth_login_reply){.account = request->account, .token = token};
-    auth_token_check_reply record = {.account = request->account,
-                                     .device = request->device,
-                                     .created_real_ms = clock_real_ms()};
+    auth_token_check_reply record = {
+        .account = request->account, .device = request->device, .created_real_ms = clock_real_ms()};
     const message_shape *shape = message_infos[MSG_auth_token_check].reply;
     store_change change = record_put(STR("auth.token"), auth_token_key(memory, token),
                                      record_write(memory, shape, &record), 0);
@@ -54,7 +55,8 @@ err auth_token_owner(struct auth *a, arena *memory, str token, auth_token_check_
     return e;
 }
 
-static void auth_on_token_check(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_token_check(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const auth_token_check_request *request = fields;
@@ -66,7 +68,10 @@ static void auth_on_token_check(void *data, mesh_incoming *in, const message_hea
         mesh_answer(in, &reply);
 }
 
-static void auth_on_token_revoke(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_token_revoke(void *data,
+                                 mesh_incoming *in,
+                                 const message_header *header,
+                                 const void *fields)
 {
     (void)header;
     struct auth *a = data;

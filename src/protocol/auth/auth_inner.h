@@ -14,8 +14,12 @@ err auth_repository_serve(struct auth *a) MUST_USE;
 err auth_project_serve(struct auth *a) MUST_USE;
 void auth_http(void *state, http_exchange *x);
 // Who a token belongs to. ERR_DENIED when it is not known.
-err auth_token_owner(struct auth *a, arena *memory, str token, auth_token_check_reply *out) MUST_USE;
+err auth_token_owner(struct auth *a,
+                     arena *memory,
+                     str token,
+                     auth_token_check_reply *out) MUST_USE;
 // Accounts and owners: letters, digits, '-', '_', 1 to 39 characters, first a letter or digit.
 bool auth_owner_is_valid(str name);
-// Repositories and projects: letters, digits, '.', '-', '_', 1 to 100 characters, no leading '.' or '-'.
+// Repositories and projects: letters, digits, '.', '-', '_', 1 to 100 characters, no leading '.' or
+// '-'.
 bool auth_name_is_valid(str name);

@@ -9,7 +9,8 @@ static void auth_http_entered(void *state, http_exchange *x, str account)
     const http_request *r = http_request_of(x);
     mesh *m = a->context.mesh;
     if (!str_is(r->method, STR("GET")))
-        http_answer_err(x, fail(ERR_UNSUPPORTED, 0, "this door only reads; changes go through the mesh"));
+        http_answer_err(
+            x, fail(ERR_UNSUPPORTED, 0, "this door only reads; changes go through the mesh"));
     else if (str_is(r->path, STR("/me")))
         door_answer(x, "account", account, NULL);
     else if (str_is(r->path, STR("/projects")))

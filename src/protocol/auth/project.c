@@ -1,4 +1,5 @@
-// Projects pair a configuration repository with a code repository; domains are claimed by one project.
+// Projects pair a configuration repository with a code repository; domains are claimed by one
+// project.
 #include "base/clock.h"
 #include "base/str.h"
 #include "protocol/auth/auth_inner.h"
@@ -7,14 +8,16 @@ enum { PROJECTS_LISTED_MAX = 1000 };
 
 static str project_name_key(arena *memory, str owner, str name)
 {
-    return str_join(memory, (str[]){str_lower(memory, owner), str_lower(memory, name)}, 2, STR("/"));
+    return str_join(memory, (str[]){str_lower(memory, owner), str_lower(memory, name)}, 2,
+                    STR("/"));
 }
 
 // The repository, if `owner` has it and no project uses it yet.
-static err project_repository(struct auth *a, arena *memory, str id, str owner, repository_record *out,
-                              uint64_t *revision)
+static err project_repository(
+    struct auth *a, arena *memory, str id, str owner, repository_record *out, uint64_t *revision)
 {
-    err e = record_get(a->context.mesh, memory, STR("auth.repository"), id, &shape_repository, out, revision);
+    err e = record_get(a->context.mesh, memory, STR("auth.repository"), id, &shape_repository, out,
+                       revision);
     if (e.code == ERR_ABSENT)
         return fail(ERR_ABSENT, 0, "a repository of the project is not registered");
     if (e.code != OK)
@@ -26,7 +29,8 @@ static err project_repository(struct auth *a, arena *memory, str id, str owner, 
     return ok();
 }
 
-static err project_create(struct auth *a, mesh_incoming *in, const auth_project_create_request *request)
+static err
+project_create(struct auth *a, mesh_incoming *in, const auth_project_create_request *request)
 {
     arena *memory = mesh_incoming_arena(in);
     if (!auth_name_is_valid(request->name))
@@ -35,7 +39,8 @@ static err project_create(struct auth *a, mesh_incoming *in, const auth_project_
         return fail(ERR_SYNTAX, 0, "configuration and code are two repositories");
     repository_record configuration, code;
     uint64_t revisions[2];
-    TRY(project_repository(a, memory, request->configuration, request->owner, &configuration, &revisions[0]));
+    TRY(project_repository(a, memory, request->configuration, request->owner, &configuration,
+                           &revisions[0]));
     TRY(project_repository(a, memory, request->code, request->owner, &code, &revisions[1]));
     auth_project_create_reply *reply = arena_take(memory, sizeof(*reply));
     project_record *p = arena_take(memory, sizeof(*p));
@@ -56,13 +61,17 @@ static err project_create(struct auth *a, mesh_incoming *in, const auth_project_
         record_put(STR("auth.project"), p->id, record_write(memory, &shape_project, p), 0),
         record_put(STR("auth.repository"), configuration.id,
                    record_write(memory, &shape_repository, &configuration), revisions[0]),
-        record_put(STR("auth.repository"), code.id, record_write(memory, &shape_repository, &code), revisions[1]),
+        record_put(STR("auth.repository"), code.id, record_write(memory, &shape_repository, &code),
+                   revisions[1]),
     };
     record_commit(a->context.mesh, in, changes, COUNT(changes), reply);
     return ok();
 }
 
-static void auth_on_project_create(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_project_create(void *data,
+                                   mesh_incoming *in,
+                                   const message_header *header,
+                                   const void *fields)
 {
     (void)header;
     err e = project_create(data, in, fields);
@@ -70,7 +79,8 @@ static void auth_on_project_create(void *data, mesh_incoming *in, const message_
         mesh_answer_err(in, e);
 }
 
-static void auth_on_project_get(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_project_get(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct auth *a = data;
@@ -86,7 +96,8 @@ static void auth_on_project_get(void *data, mesh_incoming *in, const message_hea
     }
     project_record found;
     if (e.code == OK)
-        e = record_get(a->context.mesh, memory, STR("auth.project"), id, &shape_project, &found, NULL);
+        e = record_get(a->context.mesh, memory, STR("auth.project"), id, &shape_project, &found,
+                       NULL);
     auth_project_get_reply reply = {.projects = {&found, 1}};
     if (e.code == ERR_ABSENT)
         e.what = "there is no such project";
@@ -96,7 +107,10 @@ static void auth_on_project_get(void *data, mesh_incoming *in, const message_hea
         mesh_answer(in, &reply);
 }
 
-static void auth_on_project_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_project_list(void *data,
+                                 mesh_incoming *in,
+                                 const message_header *header,
+                                 const void *fields)
 {
     (void)header;
     struct auth *a = data;
@@ -104,8 +118,8 @@ static void auth_on_project_list(void *data, mesh_incoming *in, const message_he
     arena *memory = mesh_incoming_arena(in);
     store_entry *entries;
     size_t count;
-    err e = mesh_list(a->context.mesh, STR("auth.project"), STR(""), STR(""), PROJECTS_LISTED_MAX, false, memory,
-                      &entries, &count);
+    err e = mesh_list(a->context.mesh, STR("auth.project"), STR(""), STR(""), PROJECTS_LISTED_MAX,
+                      false, memory, &entries, &count);
     project_record *found = e.code == OK ? arena_take(memory, (count + 1) * sizeof(*found)) : NULL;
     if (e.code == OK && found == NULL)
         e = fail(ERR_MEMORY, 0, "list projects");
@@ -123,14 +137,16 @@ static void auth_on_project_list(void *data, mesh_incoming *in, const message_he
 }
 
 // The project goes; its repositories stay, free for another one.
-static err project_delete(struct auth *a, mesh_incoming *in, const auth_project_delete_request *request)
+static err
+project_delete(struct auth *a, mesh_incoming *in, const auth_project_delete_request *request)
 {
     arena *memory = mesh_incoming_arena(in);
     auth_project_delete_reply *reply = arena_take(memory, sizeof(*reply));
     if (reply == NULL)
         return fail(ERR_MEMORY, 0, "delete project");
     project_record p;
-    err e = record_get(a->context.mesh, memory, STR("auth.project"), request->id, &shape_project, &p, NULL);
+    err e = record_get(a->context.mesh, memory, STR("auth.project"), request->id, &shape_project,
+                       &p, NULL);
     if (e.code == ERR_ABSENT) {
         mesh_answer(in, reply);
         return ok();
@@ -147,17 +163,22 @@ static err project_delete(struct auth *a, mesh_incoming *in, const auth_project_
     for (size_t i = 0; i < COUNT(ids); i++) {
         repository_record r;
         uint64_t revision;
-        if (record_get(a->context.mesh, memory, STR("auth.repository"), ids[i], &shape_repository, &r, &revision)
+        if (record_get(a->context.mesh, memory, STR("auth.repository"), ids[i], &shape_repository,
+                       &r, &revision)
                 .code != OK)
             continue;
         r.project = STR("");
-        changes[count++] = record_put(STR("auth.repository"), r.id, record_write(memory, &shape_repository, &r), revision);
+        changes[count++] = record_put(STR("auth.repository"), r.id,
+                                      record_write(memory, &shape_repository, &r), revision);
     }
     record_commit(a->context.mesh, in, changes, count, reply);
     return ok();
 }
 
-static void auth_on_project_delete(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_project_delete(void *data,
+                                   mesh_incoming *in,
+                                   const message_header *header,
+                                   const void *fields)
 {
     (void)header;
     err e = project_delete(data, in, fields);
@@ -178,7 +199,8 @@ static err domain_claim(struct auth *a, mesh_incoming *in, const auth_domain_cla
     reply->claims.at = claim;
     reply->claims.count = 1;
     uint64_t revision = 0;
-    err e = record_get(a->context.mesh, memory, STR("auth.domain"), fqdn, &shape_domain_claim, claim, &revision);
+    err e = record_get(a->context.mesh, memory, STR("auth.domain"), fqdn, &shape_domain_claim,
+                       claim, &revision);
     if (e.code == OK && str_is(claim->project, request->project)) {
         mesh_answer(in, reply);
         return ok();
@@ -199,7 +221,10 @@ static err domain_claim(struct auth *a, mesh_incoming *in, const auth_domain_cla
     return ok();
 }
 
-static void auth_on_domain_claim(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_domain_claim(void *data,
+                                 mesh_incoming *in,
+                                 const message_header *header,
+                                 const void *fields)
 {
     (void)header;
     err e = domain_claim(data, in, fields);
@@ -207,7 +232,8 @@ static void auth_on_domain_claim(void *data, mesh_incoming *in, const message_he
         mesh_answer_err(in, e);
 }
 
-static void auth_on_domain_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_domain_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct auth *a = data;
@@ -215,9 +241,10 @@ static void auth_on_domain_list(void *data, mesh_incoming *in, const message_hea
     arena *memory = mesh_incoming_arena(in);
     store_entry *entries;
     size_t count;
-    err e = mesh_list(a->context.mesh, STR("auth.domain"), STR(""), STR(""), PROJECTS_LISTED_MAX, false, memory,
-                      &entries, &count);
-    domain_claim_record *found = e.code == OK ? arena_take(memory, (count + 1) * sizeof(*found)) : NULL;
+    err e = mesh_list(a->context.mesh, STR("auth.domain"), STR(""), STR(""), PROJECTS_LISTED_MAX,
+                      false, memory, &entries, &count);
+    domain_claim_record *found =
+        e.code == OK ? arena_take(memory, (count + 1) * sizeof(*found)) : NULL;
     if (e.code == OK && found == NULL)
         e = fail(ERR_MEMORY, 0, "list domains");
     auth_domain_list_reply reply = {.claims = {found, 0}};

@@ -19,7 +19,8 @@ static bool repository_kind_is_known(str kind)
 
 static str repository_name_key(arena *memory, str owner, str name)
 {
-    return str_join(memory, (str[]){str_lower(memory, owner), str_lower(memory, name)}, 2, STR("/"));
+    return str_join(memory, (str[]){str_lower(memory, owner), str_lower(memory, name)}, 2,
+                    STR("/"));
 }
 
 // Makes the two secrets and seals them for exactly this repository.
@@ -34,7 +35,9 @@ static err repository_secrets(struct auth *a, arena *memory, repository_record *
     return seal(memory, a->key, r->id, private_pem, &sealed[1]);
 }
 
-static void auth_on_repository_create(void *data, mesh_incoming *in, const message_header *header,
+static void auth_on_repository_create(void *data,
+                                      mesh_incoming *in,
+                                      const message_header *header,
                                       const void *fields)
 {
     (void)header;
@@ -43,11 +46,14 @@ static void auth_on_repository_create(void *data, mesh_incoming *in, const messa
     arena *memory = mesh_incoming_arena(in);
     if (!auth_owner_is_valid(request->owner) || !auth_name_is_valid(request->name) ||
         str_ends(request->name, STR(".git"))) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "a repository's name is 1 to 100 letters, digits, '.', '-' or '_'"));
+        mesh_answer_err(in,
+                        fail(ERR_SYNTAX, 0,
+                             "a repository's name is 1 to 100 letters, digits, '.', '-' or '_'"));
         return;
     }
     if (!repository_kind_is_known(request->kind)) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "a repository's kind is config, code, website or library"));
+        mesh_answer_err(
+            in, fail(ERR_SYNTAX, 0, "a repository's kind is config, code, website or library"));
         return;
     }
     auth_repository_create_reply *reply = arena_take(memory, sizeof(*reply));
@@ -72,7 +78,8 @@ static void auth_on_repository_create(void *data, mesh_incoming *in, const messa
         return;
     }
     store_change changes[] = {
-        record_put(STR("auth.repository.name"), repository_name_key(memory, r->owner, r->name), r->id, 0),
+        record_put(STR("auth.repository.name"), repository_name_key(memory, r->owner, r->name),
+                   r->id, 0),
         record_put(STR("auth.repository"), r->id, record_write(memory, &shape_repository, r), 0),
         record_put(STR("auth.hook"), r->hook, r->id, 0),
         record_put(STR("auth.hook.secret"), r->hook, sealed[0], 0),
@@ -81,7 +88,9 @@ static void auth_on_repository_create(void *data, mesh_incoming *in, const messa
     record_commit(a->context.mesh, in, changes, COUNT(changes), reply);
 }
 
-static err repository_find(struct auth *a, arena *memory, const auth_repository_get_request *request,
+static err repository_find(struct auth *a,
+                           arena *memory,
+                           const auth_repository_get_request *request,
                            repository_record *out)
 {
     str id = request->id;
@@ -91,10 +100,14 @@ static err repository_find(struct auth *a, arena *memory, const auth_repository_
                      repository_name_key(memory, request->owner, request->name), memory, &named));
         id = named.value;
     }
-    return record_get(a->context.mesh, memory, STR("auth.repository"), id, &shape_repository, out, NULL);
+    return record_get(a->context.mesh, memory, STR("auth.repository"), id, &shape_repository, out,
+                      NULL);
 }
 
-static void auth_on_repository_get(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_repository_get(void *data,
+                                   mesh_incoming *in,
+                                   const message_header *header,
+                                   const void *fields)
 {
     (void)header;
     repository_record found;
@@ -108,7 +121,10 @@ static void auth_on_repository_get(void *data, mesh_incoming *in, const message_
         mesh_answer(in, &reply);
 }
 
-static void auth_on_repository_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void auth_on_repository_list(void *data,
+                                    mesh_incoming *in,
+                                    const message_header *header,
+                                    const void *fields)
 {
     (void)header;
     struct auth *a = data;
@@ -116,9 +132,10 @@ static void auth_on_repository_list(void *data, mesh_incoming *in, const message
     arena *memory = mesh_incoming_arena(in);
     store_entry *entries;
     size_t count;
-    err e = mesh_list(a->context.mesh, STR("auth.repository"), STR(""), STR(""), REPOSITORIES_LISTED_MAX, false,
-                      memory, &entries, &count);
-    repository_record *found = e.code == OK ? arena_take(memory, (count + 1) * sizeof(*found)) : NULL;
+    err e = mesh_list(a->context.mesh, STR("auth.repository"), STR(""), STR(""),
+                      REPOSITORIES_LISTED_MAX, false, memory, &entries, &count);
+    repository_record *found =
+        e.code == OK ? arena_take(memory, (count + 1) * sizeof(*found)) : NULL;
     if (e.code == OK && found == NULL)
         e = fail(ERR_MEMORY, 0, "list repositories");
     auth_repository_list_reply reply = {.repositories = {found, 0}};
@@ -134,7 +151,9 @@ static void auth_on_repository_list(void *data, mesh_incoming *in, const message
         mesh_answer(in, &reply);
 }
 
-static void auth_on_repository_delete(void *data, mesh_incoming *in, const message_header *header,
+static void auth_on_repository_delete(void *data,
+                                      mesh_incoming *in,
+                                      const message_header *header,
                                       const void *fields)
 {
     (void)header;
@@ -142,7 +161,8 @@ static void auth_on_repository_delete(void *data, mesh_incoming *in, const messa
     const auth_repository_delete_request *request = fields;
     arena *memory = mesh_incoming_arena(in);
     repository_record r;
-    err e = record_get(a->context.mesh, memory, STR("auth.repository"), request->id, &shape_repository, &r, NULL);
+    err e = record_get(a->context.mesh, memory, STR("auth.repository"), request->id,
+                       &shape_repository, &r, NULL);
     auth_repository_delete_reply *reply = arena_take(memory, sizeof(*reply));
     if (e.code == ERR_ABSENT && reply != NULL) {
         mesh_answer(in, reply);
@@ -167,7 +187,8 @@ static void auth_on_repository_delete(void *data, mesh_incoming *in, const messa
     record_commit(a->context.mesh, in, changes, COUNT(changes), reply);
 }
 
-static void auth_on_hook_secret(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_hook_secret(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct auth *a = data;
@@ -188,7 +209,8 @@ static void auth_on_hook_secret(void *data, mesh_incoming *in, const message_hea
     mesh_answer(in, &reply);
 }
 
-static void auth_on_deploy_key(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+auth_on_deploy_key(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct auth *a = data;

@@ -1,4 +1,5 @@
-// hoarder: knows every blob of the universe, says where it is, and collects what nobody names any more.
+// hoarder: knows every blob of the universe, says where it is, and collects what nobody names any
+// more.
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/str.h"
@@ -28,7 +29,8 @@ static bool hoarder_hash(str text, sha256 *out)
     return sha256_from_hex(text, out).code == OK;
 }
 
-static void hoarder_on_stash(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+hoarder_on_stash(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct hoarder *h = data;
@@ -38,7 +40,8 @@ static void hoarder_on_stash(void *data, mesh_incoming *in, const message_header
     uint64_t size;
     hoarder_stash_reply *reply = arena_take(a, sizeof(*reply));
     if (reply == NULL || !hoarder_hash(request->hash, &hash)) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
+        mesh_answer_err(in,
+                        fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
         return;
     }
     if (!blobs_has(h->context.blobs, &hash, &size)) {
@@ -46,12 +49,14 @@ static void hoarder_on_stash(void *data, mesh_incoming *in, const message_header
         return;
     }
     reply->copies = 1;
-    store_change change = record_put(STR("hoarder.blob"), request->hash,
-                                     str_format(a, "%llu %.*s", (unsigned long long)size, STR_ARG(request->owner)), STORE_ANY);
+    store_change change = record_put(
+        STR("hoarder.blob"), request->hash,
+        str_format(a, "%llu %.*s", (unsigned long long)size, STR_ARG(request->owner)), STORE_ANY);
     record_commit(h->context.mesh, in, &change, 1, reply);
 }
 
-static void hoarder_on_locate(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+hoarder_on_locate(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct hoarder *h = data;
@@ -59,14 +64,18 @@ static void hoarder_on_locate(void *data, mesh_incoming *in, const message_heade
     hoarder_locate_reply reply = {0};
     sha256 hash;
     if (!hoarder_hash(request->hash, &hash)) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
+        mesh_answer_err(in,
+                        fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
         return;
     }
     reply.present = blobs_has(h->context.blobs, &hash, &reply.bytes);
     mesh_answer(in, &reply);
 }
 
-static err hoarder_read(struct hoarder *h, arena *a, const hoarder_read_request *request, hoarder_read_reply *reply)
+static err hoarder_read(struct hoarder *h,
+                        arena *a,
+                        const hoarder_read_request *request,
+                        hoarder_read_reply *reply)
 {
     sha256 hash;
     if (!hoarder_hash(request->hash, &hash))
@@ -75,7 +84,9 @@ static err hoarder_read(struct hoarder *h, arena *a, const hoarder_read_request 
         return fail(ERR_ABSENT, 0, "there is no such blob");
     OWNED(fd_drop) int f = -1;
     TRY(blobs_open_fd(h->context.blobs, &hash, &f));
-    size_t size = request->bytes_max == 0 || request->bytes_max > READ_BYTES_MAX ? READ_BYTES_MAX : (size_t)request->bytes_max;
+    size_t size = request->bytes_max == 0 || request->bytes_max > READ_BYTES_MAX
+                      ? READ_BYTES_MAX
+                      : (size_t)request->bytes_max;
     char *bytes = arena_take(a, size);
     if (bytes == NULL)
         return fail(ERR_MEMORY, 0, "read blob");
@@ -86,7 +97,8 @@ static err hoarder_read(struct hoarder *h, arena *a, const hoarder_read_request 
     return ok();
 }
 
-static void hoarder_on_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+hoarder_on_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     hoarder_read_reply reply = {0};
@@ -107,7 +119,8 @@ static bool hoarder_count(void *data, const sha256 *hash, uint64_t size, uint64_
     return true;
 }
 
-static void hoarder_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+hoarder_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     (void)fields;
@@ -148,7 +161,8 @@ static void collection_end(struct collection *c, err e)
     arena_close(c->memory);
 }
 
-// Every run of 64 hex digits in a document names a blob: artefacts of all kinds, today's and tomorrow's.
+// Every run of 64 hex digits in a document names a blob: artefacts of all kinds, today's and
+// tomorrow's.
 static err collection_mark(struct collection *c, str document)
 {
     size_t run = 0;
@@ -162,12 +176,14 @@ static err collection_mark(struct collection *c, str document)
     return ok();
 }
 
-static bool collection_sweep(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms)
+static bool
+collection_sweep(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms)
 {
     struct collection *c = data;
     char hex[SHA256_HEX + 1];
     sha256_hex(*hash, hex);
-    if (map_get(c->named, str_of(hex)) != NULL || written_real_ms + COLLECT_YOUNGER_MS > clock_real_ms())
+    if (map_get(c->named, str_of(hex)) != NULL ||
+        written_real_ms + COLLECT_YOUNGER_MS > clock_real_ms())
         return true;
     c->reply.blobs++;
     c->reply.bytes += size;
@@ -208,12 +224,14 @@ static void collection_next(struct collection *c)
 {
     mesh *m = c->hoarder->context.mesh;
     if (c->revision_at < c->revisions_count) {
-        tns_get_request ask = {.project = c->projects[c->project_at - 1], .revision = c->revisions[c->revision_at++]};
+        tns_get_request ask = {.project = c->projects[c->project_at - 1],
+                               .revision = c->revisions[c->revision_at++]};
         mesh_ask(m, STR(""), MSG_tns_get, NULL, &ask, COLLECT_ASK_MS, collection_on_document, c);
         return;
     }
     if (c->project_at < c->projects_count) {
-        tns_list_request ask = {.project = c->projects[c->project_at++], .limit = COLLECT_REVISIONS};
+        tns_list_request ask = {.project = c->projects[c->project_at++],
+                                .limit = COLLECT_REVISIONS};
         mesh_ask(m, STR(""), MSG_tns_list, NULL, &ask, COLLECT_ASK_MS, collection_on_revisions, c);
         return;
     }
@@ -253,11 +271,13 @@ static err collection_start(struct hoarder *h, mesh_incoming *in, bool dry)
     }
     *c = (struct collection){.hoarder = h, .in = in, .memory = a, .named = named, .dry = dry};
     tns_projects_request ask = {.limit = 0};
-    mesh_ask(h->context.mesh, STR(""), MSG_tns_projects, NULL, &ask, COLLECT_ASK_MS, collection_on_projects, c);
+    mesh_ask(h->context.mesh, STR(""), MSG_tns_projects, NULL, &ask, COLLECT_ASK_MS,
+             collection_on_projects, c);
     return ok();
 }
 
-static void hoarder_on_collect(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+hoarder_on_collect(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const hoarder_collect_request *request = fields;

@@ -5,7 +5,8 @@
 #include "repo/repo.h"
 
 // An application's code stands in either place (upstream's two tools disagree); ours is the first.
-static const char *const application_places[] = {"applications/%.*s/functions/%.*s", "%.*s/functions/%.*s"};
+static const char *const application_places[] = {"applications/%.*s/functions/%.*s",
+                                                 "%.*s/functions/%.*s"};
 
 static err fetch_function(struct monkey_job *j, struct monkey_build *b, size_t number)
 {
@@ -15,13 +16,14 @@ static err fetch_function(struct monkey_job *j, struct monkey_build *b, size_t n
         if (r->application.len == 0)
             b->path = str_format(j->memory, "functions/%.*s", STR_ARG(r->name));
         else
-            b->path = str_format(j->memory, application_places[i], STR_ARG(r->application), STR_ARG(r->name));
+            b->path = str_format(j->memory, application_places[i], STR_ARG(r->application),
+                                 STR_ARG(r->name));
         e = repo_tree_id(j->code_repository, j->job.code_commit, b->path, b->tree);
     }
     if (e.code == ERR_ABSENT) {
         diagnosis *d = diagnoses_add(&j->found, r->file, 0, 0, "JOB001");
-        d->text = str_format(j->memory, "the code repository has no folder functions/%.*s at %.*s", STR_ARG(r->name),
-                             STR_ARG(str_first(j->job.code_commit, 10)));
+        d->text = str_format(j->memory, "the code repository has no folder functions/%.*s at %.*s",
+                             STR_ARG(r->name), STR_ARG(str_first(j->job.code_commit, 10)));
         d->help = STR("push the function's code, or delete its configuration");
         return ok();
     }
@@ -30,7 +32,8 @@ static err fetch_function(struct monkey_job *j, struct monkey_build *b, size_t n
     if (b->folder == NULL)
         return fail(ERR_MEMORY, 0, "fetch");
     TRY(file_make_folders(b->folder, 0700));
-    return repo_export(j->code_repository, j->job.code_commit, b->path, b->folder, SOURCE_BYTES_MAX);
+    return repo_export(j->code_repository, j->job.code_commit, b->path, b->folder,
+                       SOURCE_BYTES_MAX);
 }
 
 static err fetch_code(struct monkey_job *j)
@@ -57,10 +60,12 @@ static err fetch_code(struct monkey_job *j)
 static err fetch_all(struct monkey_job *j)
 {
     const char *folder = str_format(j->memory, "%s/config", j->folder).at;
-    if (folder == NULL || j->folder == NULL || j->configuration_repository == NULL || j->code_repository == NULL)
+    if (folder == NULL || j->folder == NULL || j->configuration_repository == NULL ||
+        j->code_repository == NULL)
         return fail(ERR_MEMORY, 0, "fetch");
     TRY(file_make_folders(folder, 0700));
-    TRY(repo_export(j->configuration_repository, j->job.configuration_commit, STR(""), folder, SOURCE_BYTES_MAX));
+    TRY(repo_export(j->configuration_repository, j->job.configuration_commit, STR(""), folder,
+                    SOURCE_BYTES_MAX));
     diagnoses_init(&j->found, j->memory, MODEL_DIAGNOSES_MAX);
     TRY(model_load(j->memory, folder, &j->found, &j->model));
     return j->found.count > 0 || j->job.code_commit.len == 0 ? ok() : fetch_code(j);

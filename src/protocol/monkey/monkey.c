@@ -1,8 +1,7 @@
 // monkey: claims jobs and executes them, as many at once as it has slots.
-#include "protocol/monkey/monkey_inner.h"
-
 #include "base/file.h"
 #include "base/str.h"
+#include "protocol/monkey/monkey_inner.h"
 
 #include <stdlib.h>
 
@@ -37,7 +36,8 @@ static void monkey_on_cancel(void *data, const void *fields)
         }
 }
 
-static void monkey_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+monkey_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     (void)fields;
@@ -71,7 +71,8 @@ static err monkey_start(struct monkey *m)
     TRY(mesh_serve(m->context.mesh, MSG_monkey_status, monkey_on_status, m));
     TRY(mesh_listen(m->context.mesh, MSG_monkey_cancel, monkey_on_cancel, m));
     TRY(timer_open(&m->beat, m->context.loop, monkey_on_beat, m));
-    TRY(mesh_claims_open(&m->claims, m->context.mesh, STR("job"), m->context.copies, JOB_LEASE_MS, monkey_on_item, m));
+    TRY(mesh_claims_open(&m->claims, m->context.mesh, STR("job"), m->context.copies, JOB_LEASE_MS,
+                         monkey_on_item, m));
     return ok();
 }
 

@@ -7,22 +7,22 @@
 #include "protocol/record.h"
 
 enum {
-    JOB_LEASE_MS = 15 * 1000,    // without a heartbeat for so long, somebody else gets the job
+    JOB_LEASE_MS = 15 * 1000, // without a heartbeat for so long, somebody else gets the job
     JOB_BEAT_MS = 5 * 1000,
     JOB_MEMORY_BYTES = 300 << 20, // the model of a very large project
     JOB_LOG_FLUSH_MS = 100,
     JOB_LOG_PIECE_BYTES = 64 * 1024,
     JOB_ASK_MS = 20 * 1000,
-    JOB_ATTEMPTS_MAX = 3,        // of failures that are ours (a lost node, a full disk), not the user's
+    JOB_ATTEMPTS_MAX = 3, // of failures that are ours (a lost node, a full disk), not the user's
     SOURCE_BYTES_MAX = 1 << 30,
-    BUILDS_AT_ONCE = 2,          // of one job
+    BUILDS_AT_ONCE = 2, // of one job
 };
 
 // One function to build, and what came out.
 struct monkey_build {
     struct monkey_job *job;
     const model_function *function;
-    str path;        // "functions/ping_pong" in the code repository
+    str path;           // "functions/ping_pong" in the code repository
     const char *folder; // its exported sources
     char tree[41];
     build *running;
@@ -30,7 +30,8 @@ struct monkey_build {
     build_result result; // texts in the job's arena
 };
 
-// A job from claim to report. Lives on the control loop; `fetch` alone runs on a helper thread meanwhile.
+// A job from claim to report. Lives on the control loop; `fetch` alone runs on a helper thread
+// meanwhile.
 struct monkey_job {
     struct monkey *monkey;
     arena *memory;
@@ -39,7 +40,7 @@ struct monkey_job {
     job_record job;
     repository_record configuration, code; // filled one after the other
     project_record project;
-    const char *folder; // work folder of this job
+    const char *folder;                                     // work folder of this job
     const char *configuration_repository, *code_repository; // bare repositories on this disk
     model *model;
     diagnoses found;
@@ -47,13 +48,13 @@ struct monkey_job {
     size_t builds_count, builds_started, builds_ended;
     size_t stashed; // blobs that hoarder knows by now: two of each build
     err fetch_error;
-    buf log;          // lines not yet with patrick
-    bool log_asked;   // one piece is on its way
-    bool ending;      // the last report is on its way
-    bool released;    // the claim is given up: freed as soon as no ask and no helper thread has it
-    size_t asks;      // on their way
+    buf log;        // lines not yet with patrick
+    bool log_asked; // one piece is on its way
+    bool ending;    // the last report is on its way
+    bool released;  // the claim is given up: freed as soon as no ask and no helper thread has it
+    size_t asks;    // on their way
     bool cancelled;
-    bool fetching;    // a helper thread works for it
+    bool fetching; // a helper thread works for it
     uint64_t revision;
     uint64_t started_ms;
     timer *flush;
@@ -73,14 +74,21 @@ struct monkey {
 
 // run.c
 void monkey_job_start(struct monkey *m, const mesh_item *item);
-void monkey_job_fail(struct monkey_job *j, err e, bool again); // ours: tried again later while attempts are left
+void monkey_job_fail(struct monkey_job *j,
+                     err e,
+                     bool again); // ours: tried again later while attempts are left
 void monkey_job_end(struct monkey_job *j, const char *state, str error);
 void monkey_job_free(struct monkey_job *j);
 void monkey_job_release(struct monkey_job *j, bool again);
-void monkey_job_ask(struct monkey_job *j, message_kind kind, const void *fields, mesh_replied *then);
+void monkey_job_ask(struct monkey_job *j,
+                    message_kind kind,
+                    const void *fields,
+                    mesh_replied *then);
 void monkey_job_fetched(struct monkey_job *j);
-void monkey_job_say(struct monkey_job *j, const char *format, ...) __attribute__((format(printf, 2, 3)));
-// fetch.c: exports both trees and reads the configuration on a helper thread, then monkey_job_fetched.
+void monkey_job_say(struct monkey_job *j, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+// fetch.c: exports both trees and reads the configuration on a helper thread, then
+// monkey_job_fetched.
 void monkey_job_fetch(struct monkey_job *j);
 // publish.c
 void monkey_job_build(struct monkey_job *j);

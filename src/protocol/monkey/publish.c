@@ -28,7 +28,8 @@ static void build_on_end(void *data, build *b, const build_result *result)
     mine->result.error = str_copy(j->memory, result->error);
     j->builds_ended++;
     if (result->ok)
-        monkey_job_say(j, "built %.*s: %llu bytes%s\n", STR_ARG(mine->path), (unsigned long long)result->wasm_bytes,
+        monkey_job_say(j, "built %.*s: %llu bytes%s\n", STR_ARG(mine->path),
+                       (unsigned long long)result->wasm_bytes,
                        result->cached ? ", from the cache" : "");
     else
         monkey_job_say(j, "error: %.*s\n", STR_ARG(mine->result.error));
@@ -94,8 +95,10 @@ static void job_say_diagnoses(struct monkey_job *j)
 {
     str first = {0};
     for (const diagnosis *d = j->found.first; d != NULL; d = d->next) {
-        str line = d->line > 0 ? str_format(j->memory, "%.*s:%zu:%zu: %.*s", STR_ARG(d->file), d->line, d->column, STR_ARG(d->text))
-                               : str_format(j->memory, "%.*s: %.*s", STR_ARG(d->file), STR_ARG(d->text));
+        str line = d->line > 0
+                       ? str_format(j->memory, "%.*s:%zu:%zu: %.*s", STR_ARG(d->file), d->line,
+                                    d->column, STR_ARG(d->text))
+                       : str_format(j->memory, "%.*s: %.*s", STR_ARG(d->file), STR_ARG(d->text));
         if (first.at == NULL)
             first = line;
         monkey_job_say(j, "error: %.*s\n", STR_ARG(line));
@@ -116,8 +119,8 @@ void monkey_job_fetched(struct monkey_job *j)
         job_say_diagnoses(j);
         return;
     }
-    monkey_job_say(j, "configuration %.*s: %zu functions, valid\n", STR_ARG(str_first(j->job.configuration_commit, 10)),
-                   j->model->functions_count);
+    monkey_job_say(j, "configuration %.*s: %zu functions, valid\n",
+                   STR_ARG(str_first(j->job.configuration_commit, 10)), j->model->functions_count);
     if (j->job.code_commit.len == 0) {
         monkey_job_say(j, "nothing to build yet: the code repository was never pushed\n");
         monkey_job_end(j, "done", STR(""));
@@ -170,7 +173,9 @@ static void job_on_published(void *data, err e, const void *fields)
         return;
     }
     j->revision = reply->revision;
-    monkey_job_say(j, reply->live ? "revision %llu is live\n" : "revision %llu published; a later push is live already\n",
+    monkey_job_say(j,
+                   reply->live ? "revision %llu is live\n"
+                               : "revision %llu published; a later push is live already\n",
                    (unsigned long long)reply->revision);
     monkey_job_end(j, "done", STR(""));
 }
@@ -181,7 +186,8 @@ static void job_publish_document(struct monkey_job *j)
     buf_open(&document, DOCUMENT_BYTES_MAX);
     document_write(j, &document);
     if (document.error.code != OK) {
-        monkey_job_fail(j, fail(ERR_LIMIT, 0, "the project's document is larger than 900 KiB"), false);
+        monkey_job_fail(j, fail(ERR_LIMIT, 0, "the project's document is larger than 900 KiB"),
+                        false);
         return;
     }
     tns_publish_request request = {
@@ -211,8 +217,9 @@ static void job_on_stashed(void *data, err e, const void *fields)
         return;
     }
     const build_result *r = &j->builds[j->stashed / 2].result;
-    hoarder_stash_request request = {
-        .hash = str_of(j->stashed % 2 == 0 ? r->wasm : r->module), .bytes = r->wasm_bytes, .owner = j->job.project};
+    hoarder_stash_request request = {.hash = str_of(j->stashed % 2 == 0 ? r->wasm : r->module),
+                                     .bytes = r->wasm_bytes,
+                                     .owner = j->job.project};
     j->stashed++;
     monkey_job_ask(j, MSG_hoarder_stash, &request, job_on_stashed);
 }

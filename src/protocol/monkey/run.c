@@ -1,13 +1,13 @@
 // A job's steps on the control loop.
 //
-// The happy path is: 1. patrick gives the row; 2. auth names project and repositories; 3. a helper thread exports both
-// trees and reads the configuration; 4. builds; 5. hoarder and tns get the result; 6. patrick is told.
-// What can fail: the user's files (the job fails, the log says where), anything of ours (tried again, three times).
-#include "protocol/monkey/monkey_inner.h"
-
+// The happy path is: 1. patrick gives the row; 2. auth names project and repositories; 3. a helper
+// thread exports both trees and reads the configuration; 4. builds; 5. hoarder and tns get the
+// result; 6. patrick is told. What can fail: the user's files (the job fails, the log says where),
+// anything of ours (tried again, three times).
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "protocol/monkey/monkey_inner.h"
 
 #include <stdio.h>
 
@@ -39,7 +39,8 @@ void monkey_job_ask(struct monkey_job *j, message_kind kind, const void *fields,
 {
     struct job_ask *ask = arena_take(j->memory, sizeof(*ask));
     if (ask == NULL) {
-        monkey_job_release(j, true); // the arena's budget is used up: another attempt starts with a new one
+        monkey_job_release(
+            j, true); // the arena's budget is used up: another attempt starts with a new one
         return;
     }
     *ask = (struct job_ask){j, then};
@@ -66,7 +67,8 @@ static void job_flush(void *data)
     if (j->log_asked || j->log.len == 0)
         return;
     size_t size = j->log.len < JOB_LOG_PIECE_BYTES ? j->log.len : JOB_LOG_PIECE_BYTES;
-    patrick_log_add_request request = {.id = j->id, .attempt = j->attempt, .text = {j->log.at, size}};
+    patrick_log_add_request request = {
+        .id = j->id, .attempt = j->attempt, .text = {j->log.at, size}};
     j->log_asked = true;
     monkey_job_ask(j, MSG_patrick_log_add, &request, job_on_log_added);
     buf_drop_front(&j->log, size);
@@ -153,10 +155,12 @@ void monkey_job_end(struct monkey_job *j, const char *state, str error)
     }
     bool done = str_is(str_of(state), STR("done"));
     *(done ? &j->monkey->done : &j->monkey->failed) += 1;
-    monkey_job_say(j, "%s in %llu ms\n", state, (unsigned long long)(clock_now_ms() - j->started_ms));
-    job_flush(j); // patrick serves asks of one node in order: the log is whole before the state says so
-    log_line(j->monkey->context.log, done ? LOG_INFO : LOG_WARN, "job ended", "job", j->id, "state", str_of(state),
-             "error", error, NULL);
+    monkey_job_say(j, "%s in %llu ms\n", state,
+                   (unsigned long long)(clock_now_ms() - j->started_ms));
+    job_flush(
+        j); // patrick serves asks of one node in order: the log is whole before the state says so
+    log_line(j->monkey->context.log, done ? LOG_INFO : LOG_WARN, "job ended", "job", j->id, "state",
+             str_of(state), "error", error, NULL);
     monkey_job_report(j, state, error, job_on_ended);
 }
 
@@ -188,7 +192,9 @@ static repository_record job_repository_copy(arena *a, const repository_record *
 
 static const char *job_repository_path(struct monkey_job *j, const repository_record *r)
 {
-    return str_format(j->memory, "%s/%.*s/%.*s.git", j->monkey->context.repositories, STR_ARG(r->owner), STR_ARG(r->name)).at;
+    return str_format(j->memory, "%s/%.*s/%.*s.git", j->monkey->context.repositories,
+                      STR_ARG(r->owner), STR_ARG(r->name))
+        .at;
 }
 
 static void job_on_fetching(void *data, err e, const void *fields)
@@ -206,7 +212,8 @@ static void job_on_repository(void *data, err e, const void *fields)
     struct monkey_job *j = data;
     const auth_repository_get_reply *reply = fields;
     if (e.code != OK || reply->repositories.count == 0) {
-        monkey_job_fail(j, e.code != OK ? e : fail(ERR_ABSENT, 0, "a repository of the project is gone"), true);
+        monkey_job_fail(
+            j, e.code != OK ? e : fail(ERR_ABSENT, 0, "a repository of the project is gone"), true);
         return;
     }
     repository_record r = job_repository_copy(j->memory, &reply->repositories.at[0]);
@@ -227,7 +234,8 @@ static void job_on_project(void *data, err e, const void *fields)
     struct monkey_job *j = data;
     const auth_project_get_reply *reply = fields;
     if (e.code != OK || reply->projects.count == 0) {
-        monkey_job_fail(j, e.code != OK ? e : fail(ERR_ABSENT, 0, "the project is gone"), e.code != ERR_ABSENT);
+        monkey_job_fail(j, e.code != OK ? e : fail(ERR_ABSENT, 0, "the project is gone"),
+                        e.code != ERR_ABSENT);
         return;
     }
     const project_record *p = &reply->projects.at[0];
@@ -264,7 +272,8 @@ static void job_on_row(void *data, err e, const void *fields)
     struct monkey_job *j = data;
     const patrick_job_reply *reply = fields;
     if (e.code != OK || reply->jobs.count == 0) {
-        monkey_job_fail(j, e.code != OK ? e : fail(ERR_ABSENT, 0, "the job's row is gone"), e.code != ERR_ABSENT);
+        monkey_job_fail(j, e.code != OK ? e : fail(ERR_ABSENT, 0, "the job's row is gone"),
+                        e.code != ERR_ABSENT);
         return;
     }
     job_row_copy(j->memory, &reply->jobs.at[0], &j->job);
@@ -274,8 +283,9 @@ static void job_on_row(void *data, err e, const void *fields)
     }
     if (j->attempt > 1)
         monkey_job_say(j, "attempt %llu\n", (unsigned long long)j->attempt);
-    monkey_job_say(j, "job %.*s: %.*s at %.*s (%.*s)\n", STR_ARG(j->job.id), STR_ARG(j->job.repository_name),
-                   STR_ARG(str_first(j->job.commit, 10)), STR_ARG(j->job.branch));
+    monkey_job_say(j, "job %.*s: %.*s at %.*s (%.*s)\n", STR_ARG(j->job.id),
+                   STR_ARG(j->job.repository_name), STR_ARG(str_first(j->job.commit, 10)),
+                   STR_ARG(j->job.branch));
     auth_project_get_request ask = {.id = j->job.project};
     monkey_job_ask(j, MSG_auth_project_get, &ask, job_on_project);
 }
@@ -289,7 +299,8 @@ static err job_open(struct monkey *m, const mesh_item *item, struct monkey_job *
         arena_close(a);
         return fail(ERR_MEMORY, 0, "start job");
     }
-    *j = (struct monkey_job){.monkey = m, .memory = a, .attempt = item->attempt, .started_ms = clock_now_ms()};
+    *j = (struct monkey_job){
+        .monkey = m, .memory = a, .attempt = item->attempt, .started_ms = clock_now_ms()};
     j->id = str_copy(a, item->id);
     j->claim = str_copy(a, item->claim);
     j->folder = str_format(a, "%s/jobs/%.*s", m->context.folder, STR_ARG(j->id)).at;

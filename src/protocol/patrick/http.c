@@ -1,4 +1,5 @@
-// patrick's public door: webhooks signed with HMAC-SHA-256 over the raw bytes, and jobs for their owner.
+// patrick's public door: webhooks signed with HMAC-SHA-256 over the raw bytes, and jobs for their
+// owner.
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
@@ -61,7 +62,8 @@ static void webhook_on_secret(void *data, err e, const void *fields)
     }
     // An unknown hook and a wrong signature look alike from outside.
     if (e.code != OK || !webhook_is_signed(w, reply->secret)) {
-        webhook_end(w, 401, STR("the signature does not fit (X-Hub-Signature-256 over the raw body)\n"));
+        webhook_end(w, 401,
+                    STR("the signature does not fit (X-Hub-Signature-256 over the raw body)\n"));
         return;
     }
     str event = http_header_find(&http_request_of(w->x)->headers, STR("x-github-event"));
@@ -90,7 +92,8 @@ static void webhook_on_secret(void *data, err e, const void *fields)
         webhook_end(w, 400, STR("a push event needs ref and after\n"));
         return;
     }
-    mesh_ask(w->patrick->context.mesh, STR(""), MSG_patrick_push, NULL, &push, WEBHOOK_ASK_MS, webhook_on_pushed, w);
+    mesh_ask(w->patrick->context.mesh, STR(""), MSG_patrick_push, NULL, &push, WEBHOOK_ASK_MS,
+             webhook_on_pushed, w);
 }
 
 static void webhook_on_body(void *user, http_exchange *x, str body)
@@ -99,7 +102,8 @@ static void webhook_on_body(void *user, http_exchange *x, str body)
     w->body = body;
     str hook = str_from(http_request_of(x)->path, STR("/github/").len);
     auth_hook_secret_request ask = {.hook = hook};
-    mesh_ask(w->patrick->context.mesh, STR(""), MSG_auth_hook_secret, NULL, &ask, WEBHOOK_ASK_MS, webhook_on_secret, w);
+    mesh_ask(w->patrick->context.mesh, STR(""), MSG_auth_hook_secret, NULL, &ask, WEBHOOK_ASK_MS,
+             webhook_on_secret, w);
 }
 
 static void webhook_open(struct patrick *p, http_exchange *x)

@@ -7,7 +7,8 @@
 #include <string.h>
 
 // The order of a job's life; a report never moves it backwards within one attempt.
-static const char *const states[] = {"queued", "fetching", "building", "publishing", "done", "failed", "cancelled"};
+static const char *const states[] = {"queued", "fetching", "building", "publishing",
+                                     "done",   "failed",   "cancelled"};
 
 static bool job_state_is_known(str state)
 {
@@ -26,19 +27,21 @@ static void jobs_answer(mesh_incoming *in, err e, job_record *at, size_t count)
         mesh_answer(in, &reply);
 }
 
-static void patrick_on_jobs(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_jobs(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
     const patrick_jobs_request *request = fields;
     arena *a = mesh_incoming_arena(in);
-    size_t limit = request->limit == 0 || request->limit > JOBS_LISTED_MAX ? JOBS_LISTED_MAX : (size_t)request->limit;
+    size_t limit = request->limit == 0 || request->limit > JOBS_LISTED_MAX ? JOBS_LISTED_MAX
+                                                                           : (size_t)request->limit;
     bool all = request->project.len == 0;
     str prefix = all ? STR("") : str_format(a, "%.*s/", STR_ARG(request->project));
     store_entry *entries;
     size_t count, kept = 0;
-    err e = mesh_list(p->context.mesh, all ? STR("patrick.order") : STR("patrick.project"), prefix, STR(""), limit,
-                      true, a, &entries, &count);
+    err e = mesh_list(p->context.mesh, all ? STR("patrick.order") : STR("patrick.project"), prefix,
+                      STR(""), limit, true, a, &entries, &count);
     job_record *jobs = e.code == OK ? arena_take(a, (count + 1) * sizeof(*jobs)) : NULL;
     if (e.code == OK && jobs == NULL)
         e = fail(ERR_MEMORY, 0, "list jobs");
@@ -50,7 +53,8 @@ static void patrick_on_jobs(void *data, mesh_incoming *in, const message_header 
     jobs_answer(in, e, jobs, kept);
 }
 
-static void patrick_on_job(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_job(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const patrick_job_request *request = fields;
@@ -65,7 +69,8 @@ static err progress_apply(const patrick_progress_request *r, job_record *job)
         return fail(ERR_SYNTAX, 0, "unknown job state");
     if (str_is(job->state, STR("cancelled")))
         return fail(ERR_CONFLICT, 0, "the job was cancelled");
-    if (r->attempt < job->attempt || (r->attempt == job->attempt && job->monkey.len > 0 && !str_is(job->monkey, r->monkey)))
+    if (r->attempt < job->attempt ||
+        (r->attempt == job->attempt && job->monkey.len > 0 && !str_is(job->monkey, r->monkey)))
         return fail(ERR_CONFLICT, 0, "a later attempt runs already");
     if (patrick_job_has_ended(job->state) && r->attempt == job->attempt)
         return fail(ERR_CONFLICT, 0, "the job has ended");
@@ -87,7 +92,8 @@ static err progress_apply(const patrick_progress_request *r, job_record *job)
     return ok();
 }
 
-static void patrick_on_progress(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_progress(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
@@ -96,7 +102,8 @@ static void patrick_on_progress(void *data, mesh_incoming *in, const message_hea
     job_record *job = arena_take(a, sizeof(*job));
     patrick_progress_reply *reply = arena_take(a, sizeof(*reply));
     uint64_t revision = 0;
-    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "progress") : patrick_job_get(p, a, request->id, job, &revision);
+    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "progress")
+                                         : patrick_job_get(p, a, request->id, job, &revision);
     if (e.code == OK)
         e = progress_apply(request, job);
     if (e.code != OK) {
@@ -104,11 +111,13 @@ static void patrick_on_progress(void *data, mesh_incoming *in, const message_hea
         return;
     }
     reply->state = job->state;
-    store_change change = record_put(STR("patrick.job"), job->id, record_write(a, &shape_job, job), revision);
+    store_change change =
+        record_put(STR("patrick.job"), job->id, record_write(a, &shape_job, job), revision);
     record_commit(p->context.mesh, in, &change, 1, reply);
 }
 
-static void patrick_on_cancel(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_cancel(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
@@ -117,7 +126,8 @@ static void patrick_on_cancel(void *data, mesh_incoming *in, const message_heade
     job_record *job = arena_take(a, sizeof(*job));
     patrick_cancel_reply *reply = arena_take(a, sizeof(*reply));
     uint64_t revision = 0;
-    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "cancel") : patrick_job_get(p, a, request->id, job, &revision);
+    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "cancel")
+                                         : patrick_job_get(p, a, request->id, job, &revision);
     if (e.code == OK && patrick_job_has_ended(job->state))
         e = fail(ERR_CONFLICT, 0, "the job has ended already");
     if (e.code != OK) {
@@ -149,7 +159,8 @@ static void job_again(struct patrick *p, arena *a, job_record *job)
     job->assets.count = 0;
 }
 
-static void patrick_on_retry(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_retry(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
@@ -157,7 +168,8 @@ static void patrick_on_retry(void *data, mesh_incoming *in, const message_header
     arena *a = mesh_incoming_arena(in);
     job_record *job = arena_take(a, sizeof(*job));
     patrick_retry_reply *reply = arena_take(a, sizeof(*reply));
-    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "retry") : patrick_job_get(p, a, request->id, job, NULL);
+    err e = job == NULL || reply == NULL ? fail(ERR_MEMORY, 0, "retry")
+                                         : patrick_job_get(p, a, request->id, job, NULL);
     if (e.code == OK && !patrick_job_has_ended(job->state))
         e = fail(ERR_CONFLICT, 0, "the job is still on its way");
     if (e.code != OK) {
@@ -174,16 +186,20 @@ static void patrick_on_retry(void *data, mesh_incoming *in, const message_header
 }
 
 // The newest job of each repository, run again: what `dream inject push-all` asks for.
-static err replay_changes(struct patrick *p, mesh_incoming *in, const patrick_replay_request *request,
-                          patrick_replay_reply *reply, store_change **changes, size_t *count)
+static err replay_changes(struct patrick *p,
+                          mesh_incoming *in,
+                          const patrick_replay_request *request,
+                          patrick_replay_reply *reply,
+                          store_change **changes,
+                          size_t *count)
 {
     arena *a = mesh_incoming_arena(in);
     store_entry *entries;
     size_t found;
     bool all = request->project.len == 0;
     TRY(mesh_list(p->context.mesh, all ? STR("patrick.order") : STR("patrick.project"),
-                  all ? STR("") : str_format(a, "%.*s/", STR_ARG(request->project)), STR(""), JOBS_LISTED_MAX, true, a,
-                  &entries, &found));
+                  all ? STR("") : str_format(a, "%.*s/", STR_ARG(request->project)), STR(""),
+                  JOBS_LISTED_MAX, true, a, &entries, &found));
     reply->jobs.at = arena_take(a, (found + 1) * sizeof(*reply->jobs.at));
     *changes = arena_take(a, (found * 4 + 1) * sizeof(**changes));
     if (reply->jobs.at == NULL || *changes == NULL)
@@ -191,7 +207,8 @@ static err replay_changes(struct patrick *p, mesh_incoming *in, const patrick_re
     for (size_t i = 0; i < found; i++) {
         job_record *job = &reply->jobs.at[reply->jobs.count];
         TRY(patrick_job_get(p, a, entries[i].value, job, NULL));
-        bool wanted = request->repository.len == 0 || str_is(job->repository, request->repository) ||
+        bool wanted = request->repository.len == 0 ||
+                      str_is(job->repository, request->repository) ||
                       str_is(job->repository_name, request->repository);
         for (size_t k = 0; k < reply->jobs.count && wanted; k++)
             wanted = !str_is(reply->jobs.at[k].repository, job->repository);
@@ -206,14 +223,16 @@ static err replay_changes(struct patrick *p, mesh_incoming *in, const patrick_re
     return ok();
 }
 
-static void patrick_on_replay(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_replay(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
     patrick_replay_reply *reply = arena_take(mesh_incoming_arena(in), sizeof(*reply));
     store_change *changes = NULL;
     size_t count = 0;
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "replay") : replay_changes(p, in, fields, reply, &changes, &count);
+    err e = reply == NULL ? fail(ERR_MEMORY, 0, "replay")
+                          : replay_changes(p, in, fields, reply, &changes, &count);
     if (e.code != OK)
         mesh_answer_err(in, e);
     else

@@ -39,7 +39,8 @@ static err log_append(const char *path, str text, uint64_t *size)
     return ok();
 }
 
-static void patrick_on_log_add(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_log_add(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
@@ -72,14 +73,16 @@ static err log_read(const char *path, arena *a, uint64_t offset, size_t size, st
     return ok();
 }
 
-static void patrick_on_log(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_log(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *p = data;
     const patrick_log_request *request = fields;
     arena *a = mesh_incoming_arena(in);
-    size_t size = request->bytes_max == 0 || request->bytes_max > LOG_PIECE_BYTES_MAX ? LOG_PIECE_BYTES_MAX
-                                                                                     : (size_t)request->bytes_max;
+    size_t size = request->bytes_max == 0 || request->bytes_max > LOG_PIECE_BYTES_MAX
+                      ? LOG_PIECE_BYTES_MAX
+                      : (size_t)request->bytes_max;
     const char *path;
     job_record job;
     patrick_log_reply reply = {.offset = request->offset};

@@ -1,8 +1,7 @@
 // patrick: git events become jobs, in order, exactly once, durable before anybody is told.
-#include "protocol/patrick/patrick_inner.h"
-
 #include "base/clock.h"
 #include "base/str.h"
+#include "protocol/patrick/patrick_inner.h"
 
 #include <stdlib.h>
 
@@ -15,7 +14,8 @@ uint64_t patrick_sequence(struct patrick *p)
 
 bool patrick_job_has_ended(str state)
 {
-    return str_is(state, STR("done")) || str_is(state, STR("failed")) || str_is(state, STR("cancelled"));
+    return str_is(state, STR("done")) || str_is(state, STR("failed")) ||
+           str_is(state, STR("cancelled"));
 }
 
 err patrick_job_get(struct patrick *p, arena *a, str id, job_record *out, uint64_t *revision)
@@ -45,7 +45,8 @@ static err patrick_find_last(struct patrick *p)
     TRY(arena_open(&a, FIND_BYTES));
     store_entry *entries;
     size_t count;
-    TRY(mesh_list(p->context.mesh, STR("patrick.order"), STR(""), STR(""), 1, true, a, &entries, &count));
+    TRY(mesh_list(p->context.mesh, STR("patrick.order"), STR(""), STR(""), 1, true, a, &entries,
+                  &count));
     return count == 0 ? ok() : str_number(entries[0].key, &p->last_sequence);
 }
 

@@ -1,4 +1,5 @@
-// patrick's own rooms: pushes become job rows, rows are moved by the monkey that holds the claim, logs are kept.
+// patrick's own rooms: pushes become job rows, rows are moved by the monkey that holds the claim,
+// logs are kept.
 #pragma once
 #include "protocol/protocol.h"
 #include "protocol/record.h"
@@ -12,9 +13,11 @@ struct patrick {
 };
 
 uint64_t patrick_sequence(struct patrick *p);
-err patrick_job_get(struct patrick *p, arena *a, str id, job_record *out, uint64_t *revision) MUST_USE;
+err patrick_job_get(
+    struct patrick *p, arena *a, str id, job_record *out, uint64_t *revision) MUST_USE;
 bool patrick_job_has_ended(str state);
-// The changes that add a job: its row, its indexes, its item in the queue. `changes` has room for 4; count grows.
+// The changes that add a job: its row, its indexes, its item in the queue. `changes` has room for
+// 4; count grows.
 void patrick_job_changes(arena *a, const job_record *job, store_change *changes, size_t *count);
 
 err patrick_push_serve(struct patrick *p) MUST_USE;

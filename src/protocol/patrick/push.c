@@ -1,8 +1,9 @@
 // A push becomes a job.
 //
-// The happy path is: 1. auth names the repository and its project; 2. the other repository's last pushed commit
-// makes the pair; 3. row, indexes, head and queue item are one commit; 4. then the pusher is answered.
-// What can fail: an unknown repository (ERR_ABSENT), the disk (ERR_FULL; nothing was recorded).
+// The happy path is: 1. auth names the repository and its project; 2. the other repository's last
+// pushed commit makes the pair; 3. row, indexes, head and queue item are one commit; 4. then the
+// pusher is answered. What can fail: an unknown repository (ERR_ABSENT), the disk (ERR_FULL;
+// nothing was recorded).
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/str.h"
@@ -54,7 +55,9 @@ static void push_answer(struct push *p, const job_record *job)
 static str push_head(struct push *p, str repository)
 {
     store_entry head;
-    if (mesh_get(p->patrick->context.mesh, STR("patrick.head"), repository, mesh_incoming_arena(p->in), &head).code != OK)
+    if (mesh_get(p->patrick->context.mesh, STR("patrick.head"), repository,
+                 mesh_incoming_arena(p->in), &head)
+            .code != OK)
         return STR("");
     return head.value;
 }
@@ -76,7 +79,8 @@ static bool push_completes(struct push *p, str project, store_change *changes, s
         return true;
     }
     str next = str_format(a, "%.*s%.*s ", STR_ARG(seen.value), STR_ARG(p->repository.id));
-    changes[(*count)++] = record_put(STR("patrick.deployment"), key, next, e.code == OK ? seen.revision : 0);
+    changes[(*count)++] =
+        record_put(STR("patrick.deployment"), key, next, e.code == OK ? seen.revision : 0);
     return false;
 }
 
@@ -95,7 +99,8 @@ static job_record push_job(struct push *p, const project_record *project, str br
         .kind = p->repository.kind,
         .branch = branch,
         .commit = p->request->after,
-        .configuration_commit = is_configuration ? p->request->after : push_head(p, project->configuration),
+        .configuration_commit =
+            is_configuration ? p->request->after : push_head(p, project->configuration),
         .code_commit = is_code ? p->request->after : push_head(p, project->code),
         .deployment = p->request->deployment,
         .publish = true,
@@ -112,7 +117,8 @@ static void push_record(struct push *p, const project_record *project)
     mesh *m = p->patrick->context.mesh;
     str ref = p->request->ref;
     str branch = str_from(ref, STR("refs/heads/").len);
-    str unique = str_format(a, "%.*s %.*s %.*s", STR_ARG(p->repository.id), STR_ARG(ref), STR_ARG(p->request->after));
+    str unique = str_format(a, "%.*s %.*s %.*s", STR_ARG(p->repository.id), STR_ARG(ref),
+                            STR_ARG(p->request->after));
     store_entry known;
     if (!p->request->again && mesh_get(m, STR("patrick.push"), unique, a, &known).code == OK) {
         job_record job;
@@ -125,7 +131,8 @@ static void push_record(struct push *p, const project_record *project)
     }
     store_change changes[8];
     size_t count = 0;
-    changes[count++] = record_put(STR("patrick.head"), p->repository.id, p->request->after, STORE_ANY);
+    changes[count++] =
+        record_put(STR("patrick.head"), p->repository.id, p->request->after, STORE_ANY);
     patrick_push_reply *reply = arena_take(a, sizeof(*reply));
     job_record *job = arena_take(a, sizeof(*job));
     if (reply == NULL || job == NULL) {
@@ -149,7 +156,8 @@ static void push_on_project(void *data, err e, const void *fields)
     struct push *p = data;
     const auth_project_get_reply *reply = fields;
     if (e.code != OK || reply->projects.count == 0) {
-        mesh_answer_err(p->in, e.code != OK ? e : fail(ERR_ABSENT, 0, "the repository's project is gone"));
+        mesh_answer_err(p->in,
+                        e.code != OK ? e : fail(ERR_ABSENT, 0, "the repository's project is gone"));
         return;
     }
     // The reply's memory ends with this call: keep what is needed.
@@ -171,7 +179,8 @@ static void push_on_repository(void *data, err e, const void *fields)
     struct push *p = data;
     const auth_repository_get_reply *reply = fields;
     if (e.code != OK || reply->repositories.count == 0) {
-        mesh_answer_err(p->in, e.code != OK ? e : fail(ERR_ABSENT, 0, "there is no such repository"));
+        mesh_answer_err(p->in,
+                        e.code != OK ? e : fail(ERR_ABSENT, 0, "there is no such repository"));
         return;
     }
     arena *a = mesh_incoming_arena(p->in);
@@ -181,14 +190,17 @@ static void push_on_repository(void *data, err e, const void *fields)
                                         .kind = str_copy(a, r->kind),
                                         .project = str_copy(a, r->project)};
     if (p->repository.project.len == 0) {
-        push_record(p, NULL); // known, but of no project yet: remember the head, there is nothing to build
+        push_record(
+            p, NULL); // known, but of no project yet: remember the head, there is nothing to build
         return;
     }
     auth_project_get_request ask = {.id = p->repository.project};
-    mesh_ask(p->patrick->context.mesh, STR(""), MSG_auth_project_get, NULL, &ask, ASK_MS, push_on_project, p);
+    mesh_ask(p->patrick->context.mesh, STR(""), MSG_auth_project_get, NULL, &ask, ASK_MS,
+             push_on_project, p);
 }
 
-static void patrick_on_push(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+patrick_on_push(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct patrick *patrick = data;
@@ -196,7 +208,9 @@ static void patrick_on_push(void *data, mesh_incoming *in, const message_header 
     arena *a = mesh_incoming_arena(in);
     struct push *p = arena_take(a, sizeof(*p));
     if (p == NULL || request->deployment_size > DEPLOYMENT_SIZE_MAX) {
-        mesh_answer_err(in, p == NULL ? fail(ERR_MEMORY, 0, "push") : fail(ERR_LIMIT, 0, "a deployment has at most 16 repositories"));
+        mesh_answer_err(in, p == NULL
+                                ? fail(ERR_MEMORY, 0, "push")
+                                : fail(ERR_LIMIT, 0, "a deployment has at most 16 repositories"));
         return;
     }
     *p = (struct push){.patrick = patrick, .in = in, .request = request};
@@ -210,10 +224,14 @@ static void patrick_on_push(void *data, mesh_incoming *in, const message_header 
         return;
     }
     auth_repository_get_request ask = {.id = request->repository};
-    mesh_ask(patrick->context.mesh, STR(""), MSG_auth_repository_get, NULL, &ask, ASK_MS, push_on_repository, p);
+    mesh_ask(patrick->context.mesh, STR(""), MSG_auth_repository_get, NULL, &ask, ASK_MS,
+             push_on_repository, p);
 }
 
-static void patrick_on_branch_set(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void patrick_on_branch_set(void *data,
+                                  mesh_incoming *in,
+                                  const message_header *header,
+                                  const void *fields)
 {
     (void)header;
     struct patrick *p = data;
@@ -225,10 +243,12 @@ static void patrick_on_branch_set(void *data, mesh_incoming *in, const message_h
         return;
     }
     store_entry former;
-    reply->former = mesh_get(p->context.mesh, STR("patrick.setting"), STR("branch"), a, &former).code == OK
-                        ? former.value
-                        : STR("main");
-    store_change change = record_put(STR("patrick.setting"), STR("branch"), request->branch, STORE_ANY);
+    reply->former =
+        mesh_get(p->context.mesh, STR("patrick.setting"), STR("branch"), a, &former).code == OK
+            ? former.value
+            : STR("main");
+    store_change change =
+        record_put(STR("patrick.setting"), STR("branch"), request->branch, STORE_ANY);
     record_commit(p->context.mesh, in, &change, 1, reply);
 }
 

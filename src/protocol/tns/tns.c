@@ -1,4 +1,5 @@
-// tns: the registry of a universe: immutable revisions per project, one live pointer each, one owner per route.
+// tns: the registry of a universe: immutable revisions per project, one live pointer each, one
+// owner per route.
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -49,13 +50,15 @@ static err tns_routes(arena *a, const json *document, map *routes)
 {
     const json *functions = json_field(json_field(document, "configuration"), "functions");
     for (const json *f = functions != NULL ? functions->first : NULL; f != NULL; f = f->next) {
-        const json *domains = json_field(f, "domains"), *methods = json_field(f, "methods"), *paths = json_field(f, "paths");
+        const json *domains = json_field(f, "domains"), *methods = json_field(f, "methods"),
+                   *paths = json_field(f, "paths");
         if (domains == NULL || methods == NULL || paths == NULL)
             continue;
         for (const json *d = domains->first; d != NULL; d = d->next)
             for (const json *m = methods->first; m != NULL; m = m->next)
                 for (const json *p = paths->first; p != NULL; p = p->next) {
-                    str key = str_format(a, "%.*s %.*s %.*s", STR_ARG(d->text), STR_ARG(m->text), STR_ARG(p->text));
+                    str key = str_format(a, "%.*s %.*s %.*s", STR_ARG(d->text), STR_ARG(m->text),
+                                         STR_ARG(p->text));
                     if (key.at == NULL)
                         return fail(ERR_MEMORY, 0, "read routes");
                     TRY(map_put(routes, key, (void *)key.at, NULL));
@@ -69,7 +72,8 @@ static void tns_map_drop(map **m)
     map_close(*m);
 }
 
-// Takes the routes of `next`, gives back those only `former` had. A route of another project is a conflict.
+// Takes the routes of `next`, gives back those only `former` had. A route of another project is a
+// conflict.
 static err tns_exchange_routes(struct tns_change *c, const json *former, const json *next)
 {
     mesh *m = c->tns->context.mesh;
@@ -108,7 +112,10 @@ static err tns_document(struct tns *t, arena *a, str project, uint64_t number, c
 }
 
 // Points `live` at `number`: routes and pointer move in one commit.
-static err tns_point(struct tns_change *c, const revision_record *live, uint64_t live_revision, revision_record *next,
+static err tns_point(struct tns_change *c,
+                     const revision_record *live,
+                     uint64_t live_revision,
+                     revision_record *next,
                      const json *document)
 {
     const json *former = NULL;
@@ -116,24 +123,29 @@ static err tns_point(struct tns_change *c, const revision_record *live, uint64_t
         TRY(tns_document(c->tns, c->memory, c->project, live->number, &former));
     TRY(tns_exchange_routes(c, former, document));
     next->live = true;
-    return tns_add(c, record_put(STR("tns.live"), c->project, record_write(c->memory, &shape_revision, next), live_revision));
+    return tns_add(c, record_put(STR("tns.live"), c->project,
+                                 record_write(c->memory, &shape_revision, next), live_revision));
 }
 
-static err tns_publish_change(struct tns_change *c, const tns_publish_request *request, tns_publish_reply *reply)
+static err tns_publish_change(struct tns_change *c,
+                              const tns_publish_request *request,
+                              tns_publish_reply *reply)
 {
     mesh *m = c->tns->context.mesh;
     const json *document;
     TRY(json_read(c->memory, request->document, &document, NULL));
     revision_record live;
     uint64_t live_revision = 0;
-    err e = record_get(m, c->memory, STR("tns.live"), c->project, &shape_revision, &live, &live_revision);
+    err e = record_get(m, c->memory, STR("tns.live"), c->project, &shape_revision, &live,
+                       &live_revision);
     if (e.code != OK && e.code != ERR_ABSENT)
         return e;
     bool first = e.code == ERR_ABSENT;
     store_entry *newest;
     size_t found;
     str prefix = str_format(c->memory, "%.*s/", STR_ARG(c->project));
-    TRY(mesh_list(m, STR("tns.revision"), prefix, STR(""), REVISIONS_KEPT, true, c->memory, &newest, &found));
+    TRY(mesh_list(m, STR("tns.revision"), prefix, STR(""), REVISIONS_KEPT, true, c->memory, &newest,
+                  &found));
     revision_record last = {0};
     if (found > 0)
         TRY(record_read(c->memory, newest[0].value, &shape_revision, &last));
@@ -147,14 +159,17 @@ static err tns_publish_change(struct tns_change *c, const tns_publish_request *r
         .published_real_ms = clock_real_ms(),
     };
     str key = tns_key(c->memory, c->project, next.number);
-    TRY(tns_add(c, record_put(STR("tns.revision"), key, record_write(c->memory, &shape_revision, &next), 0)));
+    TRY(tns_add(c, record_put(STR("tns.revision"), key,
+                              record_write(c->memory, &shape_revision, &next), 0)));
     TRY(tns_add(c, record_put(STR("tns.document"), key, request->document, 0)));
-    if (found == REVISIONS_KEPT && (first || tns_key(c->memory, c->project, live.number).at == NULL ||
-                                    !str_is(newest[found - 1].key, tns_key(c->memory, c->project, live.number)))) {
+    if (found == REVISIONS_KEPT &&
+        (first || tns_key(c->memory, c->project, live.number).at == NULL ||
+         !str_is(newest[found - 1].key, tns_key(c->memory, c->project, live.number)))) {
         TRY(tns_add(c, record_delete(STR("tns.revision"), newest[found - 1].key)));
         TRY(tns_add(c, record_delete(STR("tns.document"), newest[found - 1].key)));
     }
-    *reply = (tns_publish_reply){.revision = next.number, .live = first || request->sequence >= live.sequence};
+    *reply = (tns_publish_reply){.revision = next.number,
+                                 .live = first || request->sequence >= live.sequence};
     if (!reply->live)
         return ok();
     return tns_point(c, first ? NULL : &live, first ? 0 : live_revision, &next, document);
@@ -162,21 +177,26 @@ static err tns_publish_change(struct tns_change *c, const tns_publish_request *r
 
 static err tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *in, str project)
 {
-    *c = (struct tns_change){.tns = t, .memory = mesh_incoming_arena(in), .project = project, .room = ROUTES_PER_PROJECT_MAX};
+    *c = (struct tns_change){.tns = t,
+                             .memory = mesh_incoming_arena(in),
+                             .project = project,
+                             .room = ROUTES_PER_PROJECT_MAX};
     c->changes = arena_take(c->memory, c->room * sizeof(*c->changes));
     if (project.len == 0)
         return fail(ERR_SYNTAX, 0, "a project is needed");
     return c->changes == NULL ? fail(ERR_MEMORY, 0, "publish") : ok();
 }
 
-static void tns_on_publish(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_publish(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
     const tns_publish_request *request = fields;
     struct tns_change c;
     tns_publish_reply *reply = arena_take(mesh_incoming_arena(in), sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "publish") : tns_change_open(&c, t, in, request->project);
+    err e = reply == NULL ? fail(ERR_MEMORY, 0, "publish")
+                          : tns_change_open(&c, t, in, request->project);
     if (e.code == OK)
         e = tns_publish_change(&c, request, reply);
     if (e.code != OK)
@@ -185,35 +205,42 @@ static void tns_on_publish(void *data, mesh_incoming *in, const message_header *
         record_commit(t->context.mesh, in, c.changes, c.count, reply);
 }
 
-static err tns_live_set_change(struct tns_change *c, const tns_live_set_request *request, tns_live_set_reply *reply)
+static err tns_live_set_change(struct tns_change *c,
+                               const tns_live_set_request *request,
+                               tns_live_set_reply *reply)
 {
     mesh *m = c->tns->context.mesh;
     revision_record live, next;
     uint64_t live_revision;
-    TRY(record_get(m, c->memory, STR("tns.live"), c->project, &shape_revision, &live, &live_revision));
+    TRY(record_get(m, c->memory, STR("tns.live"), c->project, &shape_revision, &live,
+                   &live_revision));
     if (request->expected != 0 && live.number != request->expected)
         return fail(ERR_CONFLICT, 0, "another revision is live by now");
-    err e = record_get(m, c->memory, STR("tns.revision"), tns_key(c->memory, c->project, request->revision),
-                       &shape_revision, &next, NULL);
+    err e =
+        record_get(m, c->memory, STR("tns.revision"),
+                   tns_key(c->memory, c->project, request->revision), &shape_revision, &next, NULL);
     if (e.code == ERR_ABSENT)
         return fail(ERR_ABSENT, 0, "there is no such revision (the last 20 are kept)");
     if (e.code != OK)
         return e;
     const json *document;
     TRY(tns_document(c->tns, c->memory, c->project, next.number, &document));
-    next.sequence = live.sequence; // what is pushed later wins over a roll-back, what was pushed earlier does not
+    next.sequence = live.sequence; // what is pushed later wins over a roll-back, what was pushed
+                                   // earlier does not
     reply->revision = next.number;
     return tns_point(c, &live, live_revision, &next, document);
 }
 
-static void tns_on_live_set(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_live_set(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
     const tns_live_set_request *request = fields;
     struct tns_change c;
     tns_live_set_reply *reply = arena_take(mesh_incoming_arena(in), sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "set live") : tns_change_open(&c, t, in, request->project);
+    err e = reply == NULL ? fail(ERR_MEMORY, 0, "set live")
+                          : tns_change_open(&c, t, in, request->project);
     if (e.code == OK)
         e = tns_live_set_change(&c, request, reply);
     if (e.code != OK)
@@ -222,23 +249,27 @@ static void tns_on_live_set(void *data, mesh_incoming *in, const message_header 
         record_commit(t->context.mesh, in, c.changes, c.count, reply);
 }
 
-static void tns_on_get(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_get(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
     const tns_get_request *request = fields;
     arena *a = mesh_incoming_arena(in);
     revision_record live = {0}, found;
-    err e = record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision, &live, NULL);
+    err e = record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision,
+                       &live, NULL);
     found = live;
     if (request->revision != 0 && (e.code == OK || e.code == ERR_ABSENT)) {
-        e = record_get(t->context.mesh, a, STR("tns.revision"), tns_key(a, request->project, request->revision),
-                       &shape_revision, &found, NULL);
+        e = record_get(t->context.mesh, a, STR("tns.revision"),
+                       tns_key(a, request->project, request->revision), &shape_revision, &found,
+                       NULL);
         found.live = found.number == live.number;
     }
     store_entry document = {0};
     if (e.code == OK)
-        e = mesh_get(t->context.mesh, STR("tns.document"), tns_key(a, request->project, found.number), a, &document);
+        e = mesh_get(t->context.mesh, STR("tns.document"),
+                     tns_key(a, request->project, found.number), a, &document);
     tns_get_reply reply = {.revisions = {&found, 1}, .document = document.value};
     if (e.code == ERR_ABSENT)
         e.what = "nothing was deployed under this project and revision";
@@ -254,11 +285,19 @@ static size_t tns_limit(uint64_t asked)
 }
 
 // Reads up to `limit` revision records; those of one bucket and prefix.
-static err tns_read_list(struct tns *t, arena *a, str bucket, str prefix, str after, uint64_t limit, bool reverse,
-                         revision_record **out, size_t *count)
+static err tns_read_list(struct tns *t,
+                         arena *a,
+                         str bucket,
+                         str prefix,
+                         str after,
+                         uint64_t limit,
+                         bool reverse,
+                         revision_record **out,
+                         size_t *count)
 {
     store_entry *entries;
-    TRY(mesh_list(t->context.mesh, bucket, prefix, after, tns_limit(limit), reverse, a, &entries, count));
+    TRY(mesh_list(t->context.mesh, bucket, prefix, after, tns_limit(limit), reverse, a, &entries,
+                  count));
     *out = arena_take(a, (*count + 1) * sizeof(**out));
     if (*out == NULL)
         return fail(ERR_MEMORY, 0, "list revisions");
@@ -267,7 +306,8 @@ static err tns_read_list(struct tns *t, arena *a, str bucket, str prefix, str af
     return ok();
 }
 
-static void tns_on_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_list(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
@@ -275,9 +315,12 @@ static void tns_on_list(void *data, mesh_incoming *in, const message_header *hea
     arena *a = mesh_incoming_arena(in);
     tns_list_reply reply = {0};
     revision_record live = {0};
-    err e = tns_read_list(t, a, STR("tns.revision"), str_format(a, "%.*s/", STR_ARG(request->project)), STR(""),
-                          request->limit, true, &reply.revisions.at, &reply.revisions.count);
-    if (record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision, &live, NULL).code == OK)
+    err e =
+        tns_read_list(t, a, STR("tns.revision"), str_format(a, "%.*s/", STR_ARG(request->project)),
+                      STR(""), request->limit, true, &reply.revisions.at, &reply.revisions.count);
+    if (record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision, &live,
+                   NULL)
+            .code == OK)
         for (size_t i = 0; i < reply.revisions.count; i++)
             reply.revisions.at[i].live = reply.revisions.at[i].number == live.number;
     if (e.code != OK)
@@ -286,20 +329,22 @@ static void tns_on_list(void *data, mesh_incoming *in, const message_header *hea
         mesh_answer(in, &reply);
 }
 
-static void tns_on_projects(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_projects(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     const tns_projects_request *request = fields;
     tns_projects_reply reply = {0};
-    err e = tns_read_list(data, mesh_incoming_arena(in), STR("tns.live"), STR(""), request->after, request->limit,
-                          false, &reply.revisions.at, &reply.revisions.count);
+    err e = tns_read_list(data, mesh_incoming_arena(in), STR("tns.live"), STR(""), request->after,
+                          request->limit, false, &reply.revisions.at, &reply.revisions.count);
     if (e.code != OK)
         mesh_answer_err(in, e);
     else
         mesh_answer(in, &reply);
 }
 
-static void tns_on_lookup(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+tns_on_lookup(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
@@ -308,7 +353,8 @@ static void tns_on_lookup(void *data, mesh_incoming *in, const message_header *h
     store_entry *entries;
     size_t count = 0;
     str prefix = str_format(a, "%.*s ", STR_ARG(str_lower(a, request->fqdn)));
-    err e = mesh_list(t->context.mesh, STR("tns.route"), prefix, STR(""), 1, false, a, &entries, &count);
+    err e = mesh_list(t->context.mesh, STR("tns.route"), prefix, STR(""), 1, false, a, &entries,
+                      &count);
     if (e.code == OK && count == 0)
         e = fail(ERR_ABSENT, 0, "no project serves this host");
     if (e.code != OK) {
@@ -316,15 +362,18 @@ static void tns_on_lookup(void *data, mesh_incoming *in, const message_header *h
         return;
     }
     revision_record live = {0};
-    e = record_get(t->context.mesh, a, STR("tns.live"), entries[0].value, &shape_revision, &live, NULL);
+    e = record_get(t->context.mesh, a, STR("tns.live"), entries[0].value, &shape_revision, &live,
+                   NULL);
     if (e.code != OK)
         mesh_answer_err(in, e);
     else
         mesh_answer(in, &(tns_lookup_reply){.project = entries[0].value, .revision = live.number});
 }
 
-// The project's pointer and routes go; its revisions stay until their project's name is used no more.
-static void tns_on_remove(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+// The project's pointer and routes go; its revisions stay until their project's name is used no
+// more.
+static void
+tns_on_remove(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     struct tns *t = data;
@@ -332,11 +381,13 @@ static void tns_on_remove(void *data, mesh_incoming *in, const message_header *h
     arena *a = mesh_incoming_arena(in);
     struct tns_change c;
     tns_remove_reply *reply = arena_take(a, sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "remove") : tns_change_open(&c, t, in, request->project);
+    err e = reply == NULL ? fail(ERR_MEMORY, 0, "remove")
+                          : tns_change_open(&c, t, in, request->project);
     revision_record live;
     const json *former, *nothing;
     if (e.code == OK)
-        e = record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision, &live, NULL);
+        e = record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision,
+                       &live, NULL);
     if (e.code == ERR_ABSENT) {
         mesh_answer(in, reply);
         return;
@@ -367,8 +418,9 @@ static err tns_open(void **state, const protocol_context *context)
         message_kind kind;
         mesh_handler *handler;
     } served[] = {
-        {MSG_tns_publish, tns_on_publish}, {MSG_tns_get, tns_on_get},           {MSG_tns_list, tns_on_list},
-        {MSG_tns_projects, tns_on_projects}, {MSG_tns_live_set, tns_on_live_set}, {MSG_tns_lookup, tns_on_lookup},
+        {MSG_tns_publish, tns_on_publish},   {MSG_tns_get, tns_on_get},
+        {MSG_tns_list, tns_on_list},         {MSG_tns_projects, tns_on_projects},
+        {MSG_tns_live_set, tns_on_live_set}, {MSG_tns_lookup, tns_on_lookup},
         {MSG_tns_remove, tns_on_remove},
     };
     for (size_t i = 0; i < COUNT(served); i++) {
@@ -388,7 +440,8 @@ static void tns_close(void *state, void (*closed)(void *data), void *data)
     closed(data);
 }
 
-// Which revision serves a host is what DNS tells everybody anyway; documents go to nodes only, over the mesh.
+// Which revision serves a host is what DNS tells everybody anyway; documents go to nodes only, over
+// the mesh.
 static void tns_http(void *state, http_exchange *x)
 {
     struct tns *t = state;
@@ -396,11 +449,13 @@ static void tns_http(void *state, http_exchange *x)
     if (str_is(r->path, STR("/ping"))) {
         http_answer_text(x, 200, "text/plain", STR("pong"));
     } else if (str_is(r->path, STR("/lookup"))) {
-        tns_lookup_request request = {.fqdn = http_query_value(http_arena(x), r->query, STR("fqdn"))};
+        tns_lookup_request request = {.fqdn =
+                                          http_query_value(http_arena(x), r->query, STR("fqdn"))};
         door_ask(t->context.mesh, x, MSG_tns_lookup, &request);
     } else {
         http_answer_err(x, fail(ERR_ABSENT, 0, "routes: /ping /lookup?fqdn=NAME"));
     }
 }
 
-const protocol protocol_tns = {.name = "tns", .open = tns_open, .close = tns_close, .http = tns_http};
+const protocol protocol_tns = {
+    .name = "tns", .open = tns_open, .close = tns_close, .http = tns_http};

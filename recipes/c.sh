@@ -10,7 +10,7 @@ libc_wanted() {
     0) return 1 ;;
     esac
     own='taubyte|stddef|stdint|stdbool|stdarg|limits|float|stdalign|stdnoreturn|iso646'
-    cat -- *.c *.h 2>/dev/null | grep '^[[:space:]]*#[[:space:]]*include[[:space:]]*<' |
+    grep -hs '^[[:space:]]*#[[:space:]]*include[[:space:]]*<' ./*.c ./*.h |
         grep -qvE "<($own)\.h>"
 }
 

@@ -1,7 +1,7 @@
 # Runs a build's steps one after the other; the first that fails ends it.
 cd "$SRC" || exit 1
 for step; do
-    rm -f "$OUT/ret-code"
+    [ ! -e "$OUT/ret-code" ] || rm -f "$OUT/ret-code"
     /bin/sh "$step" || exit $?
     # The scripts of upstream's templates leave their status here and end with 0.
     if [ -s "$OUT/ret-code" ]; then

@@ -30,18 +30,6 @@ static err builder_set(builder *b, const builder_settings *s)
     return b->index == NULL ? fail(ERR_MEMORY, 0, "open builder") : ok();
 }
 
-// Whether limits for groups of processes work here: asked once, with one that is gone at once.
-static bool builder_has_groups(void)
-{
-    char name[64];
-    process_group_limits *g;
-    (void)snprintf(name, sizeof(name), "ctau-build-%d", getpid());
-    if (process_group_open(&g, name, BUILD_MEMORY_BYTES_MAX, BUILD_PROCESSES_MAX, 0).code != OK)
-        return false;
-    process_group_close(g);
-    return true;
-}
-
 static err builder_set_up(builder *b)
 {
     tools_find(&b->tools);
@@ -53,7 +41,6 @@ static err builder_set_up(builder *b)
     err e = tools_write_recipes(scratch, b->utils, &b->recipes);
     arena_close(scratch);
     TRY(e);
-    b->groups = builder_has_groups();
     return sandbox_build_filter(&b->filter);
 }
 
@@ -133,8 +120,8 @@ void builder_toolchains(builder *b, builder_toolchain *each, void *data)
     char version[PATH_MAX + 128];
     (void)snprintf(version, sizeof(version), "%s %s", t->go_version, t->go_root);
     each(data, "go", t->go_problem != NULL ? "" : version, t->go_problem);
-    (void)snprintf(version, sizeof(version), "%.*s %s", (int)strcspn(t->clang_version, "."), t->clang_version,
-                   t->clang);
+    (void)snprintf(version, sizeof(version), "%.*s %s", (int)strcspn(t->clang_version, "."),
+                   t->clang_version, t->clang);
     each(data, "c", t->clang_problem != NULL ? "" : version, t->clang_problem);
     each(data, "sandbox", t->sandbox_problem != NULL ? "" : t->bubblewrap, t->sandbox_problem);
     each(data, "rust", "", "not available in this release");

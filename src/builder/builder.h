@@ -1,5 +1,4 @@
-// Source to WebAssembly in a closed room: the .taubyte contract, recipes per language, a cache by
-// content.
+// Source to WebAssembly in a closed room: the .taubyte contract, recipes, a cache by content.
 #pragma once
 #include "base/base.h"
 #include "base/diagnosis.h"

@@ -1,4 +1,5 @@
-// The builder's own rooms: tools found here, the contract of a source, the closed room, jobs, cache.
+// The builder's own rooms: tools found here, the contract of a source, the closed room, jobs,
+// cache.
 #pragma once
 #include "base/buf.h"
 #include "builder/builder.h"
@@ -6,6 +7,7 @@
 #include "io/sandbox.h"
 
 #include <limits.h>
+#include <stdatomic.h>
 
 enum {
     STEPS_MAX = 16,
@@ -51,24 +53,31 @@ typedef struct contract {
 // Reads and checks it; what the user did wrong becomes `problem` ("functions/x/.taubyte/…:2:3: …"),
 // empty when all is well. All texts in `a`. Blocks.
 err contract_read(arena *a, const char *source, str path, contract *out, str *problem) MUST_USE;
-// A regular file below `folder`, no link on the way. ERR_ABSENT, ERR_LIMIT, ERR_DENIED (no such file).
+// A regular file below `folder`, no link on the way. ERR_ABSENT, ERR_LIMIT, ERR_DENIED (no such
+// file).
 err source_read(arena *a, const char *folder, const char *path, size_t limit, str *out) MUST_USE;
 
 // --- output.c: the compilers' lines, with the user's paths ------------------------------------
 typedef struct output {
-    str path;     // replaces /src
-    buf line;     // the unfinished one
-    buf said;     // all so far, up to BUILD_REPLAY_BYTES_MAX
-    int rank;     // of `error`
+    str path; // replaces /src
+    buf line; // the unfinished one
+    buf said; // all so far, up to BUILD_REPLAY_BYTES_MAX
+    int rank; // of `error`
     char error[1024];
+    char first[512]; // line of this room
 } output;
 void output_open(output *o, str path);
 void output_close(output *o);
+void output_begin(
+    output *o); // another room speaks: what the last one said explains nothing any more
 // Calls `line` for each finished line, with its newline.
 void output_add(output *o, str bytes, void (*line)(void *data, str text), void *data);
-void output_end(output *o, void (*line)(void *data, str text), void *data); // the rest without newline
+void output_end(output *o,
+                void (*line)(void *data, str text),
+                void *data); // the rest without newline
 // The best line of all that was said to explain a failure; empty when nothing was said.
 str output_error(const output *o, bool *placed);
+str output_first(const output *o); // the first line
 
 // --- room.c: bubblewrap -----------------------------------------------------------------------
 typedef enum { ROOM_SCRIPT, ROOM_FETCH, ROOM_COMPILE } room_kind;
@@ -81,12 +90,12 @@ typedef struct room {
     const char *fetched; // /fetched: what ROOM_FETCH resolved, or NULL
     const char *program; // of ROOM_COMPILE
     const contract *contract;
-    str call;            // of ROOM_COMPILE
+    str call; // of ROOM_COMPILE
     uint64_t memory_bytes;
-    unsigned uid;        // whom it runs as when we are root
+    unsigned uid;                // whom it runs as when we are root
     process_group_limits *group; // may be NULL
-    int filter;          // seccomp program
-    int wasm, module;    // of ROOM_COMPILE
+    int filter;                  // seccomp program
+    int wasm, module;            // of ROOM_COMPILE
     uint64_t wall_ms_max;
 } room;
 // The callbacks of `events` and its data are taken from there.
@@ -101,7 +110,8 @@ typedef struct cache_entry {
     uint64_t wasm_bytes;
 } cache_entry;
 // ERR_ABSENT when it is not there or one of its blobs is gone. Both block.
-err cache_get(arena *a, blobs *kept, const char *folder, const sha256 *key, cache_entry *out) MUST_USE;
+err cache_get(
+    arena *a, blobs *kept, const char *folder, const sha256 *key, cache_entry *out) MUST_USE;
 err cache_put(const char *folder, const sha256 *key, const cache_entry *entry) MUST_USE;
 
 // --- builder.c, job.c -------------------------------------------------------------------------
@@ -116,7 +126,7 @@ struct builder {
     uint64_t next;
     job *jobs;
     bool closing;
-    bool groups; // cgroups work here
+    atomic_bool no_groups; // cgroups do not work here, as the first build found
 };
 struct build {
     job *job;

@@ -47,7 +47,8 @@ void bench_open(bench *b)
     self[n] = '\0';
     CHECK(loop_open(&b->loop).code == OK);
     CHECK(blobs_open(&b->blobs, kept).code == OK);
-    builder_settings s = {.loop = b->loop, .blobs = b->blobs, .folder = folder, .program = self, .engine = "test 1"};
+    builder_settings s = {
+        .loop = b->loop, .blobs = b->blobs, .folder = folder, .program = self, .engine = "test 1"};
     CHECK(builder_open(&b->builder, &s).code == OK);
 }
 
@@ -65,7 +66,8 @@ void bench_write(const char *folder, const char *name, const char *text)
 {
     char path[512];
     (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-    for (char *slash = strchr(path + strlen(folder) + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(path + strlen(folder) + 1, '/'); slash != NULL;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         (void)mkdir(path, 0700);
         *slash = '/';
@@ -77,7 +79,8 @@ void bench_write(const char *folder, const char *name, const char *text)
 static char *bench_source(bench *b)
 {
     char *folder = NULL;
-    CHECK(asprintf(&folder, "%s/source-%u", b->folder, b->sources++) > 0 && mkdir(folder, 0700) == 0);
+    CHECK(asprintf(&folder, "%s/source-%u", b->folder, b->sources++) > 0 &&
+          mkdir(folder, 0700) == 0);
     return folder;
 }
 
@@ -103,7 +106,8 @@ char *bench_script(bench *b, const char *script)
 {
     char *folder = bench_source(b);
     bench_write(folder, ".taubyte/config.yaml",
-                "version: 1.0\nenvironment: {image: ctau/c, variables: {COLOUR: red}}\nworkflow: [build]\n");
+                "version: 1.0\nenvironment: {image: ctau/c, variables: {COLOUR: red}}\nworkflow: "
+                "[build]\n");
     bench_write(folder, ".taubyte/build.sh", script);
     return folder;
 }
@@ -172,7 +176,8 @@ bool outcome_said(const outcome *o, const char *text)
 static void check_error(const outcome *o, const char *error)
 {
     if (strcmp(o->error, error) != 0)
-        print_message("\"%s\" instead of \"%s\"\n%.*s\n", o->error, error, STR_ARG(buf_str(&o->output)));
+        print_message("\"%s\" instead of \"%s\"\n%.*s\n", o->error, error,
+                      STR_ARG(buf_str(&o->output)));
     CHECK(!o->result.ok && strcmp(o->error, error) == 0);
 }
 
@@ -236,10 +241,11 @@ TEST(build_of_c_with_libc_is_a_reactor)
     bench_open(&b);
     outcome o;
     char *source = bench_template(&b, "templates/c/empty/");
-    bench_write(source, "more.c",
-                "#include <stdio.h>\n#include <taubyte.h>\n"
-                "TB_EXPORT(hi) uint32_t hi(tb_event e) { char t[32]; snprintf(t, sizeof t, \"%u\", e);\n"
-                "return tb_http_print(e, t); }\n");
+    bench_write(
+        source, "more.c",
+        "#include <stdio.h>\n#include <taubyte.h>\n"
+        "TB_EXPORT(hi) uint32_t hi(tb_event e) { char t[32]; snprintf(t, sizeof t, \"%u\", e);\n"
+        "return tb_http_print(e, t); }\n");
     bench_build(&b, &o, source, NULL, "_initialize");
     check_good(&b, &o, "c");
     CHECK(o.result.wasm_bytes > 2000);
@@ -266,12 +272,14 @@ TEST(build_of_the_go_templates_works_without_network)
     check_good(&b, &o, "go");
     outcome_clear(&o);
 
-    bench_write(source, "empty.go", "package lib\n\n//export empty\nfunc empty(e uint32) uint32 {\n\treturn foo\n}\n");
+    bench_write(source, "empty.go",
+                "package lib\n\n//export empty\nfunc empty(e uint32) uint32 {\n\treturn foo\n}\n");
     bench_build(&b, &o, source, NULL, "empty");
     check_error(&o, "functions/f/empty.go:5:9: undefined: foo");
     outcome_clear(&o);
-    bench_write(source, "empty.go", "package lib\n\nimport \"example.invalid/nowhere/x\"\n\n//export empty\n"
-                                    "func empty(e uint32) uint32 {\n\treturn x.Y\n}\n");
+    bench_write(source, "empty.go",
+                "package lib\n\nimport \"example.invalid/nowhere/x\"\n\n//export empty\n"
+                "func empty(e uint32) uint32 {\n\treturn x.Y\n}\n");
     bench_build(&b, &o, source, NULL, "empty");
     CHECK(!o.result.ok && strstr(o.error, "functions/f/") == o.error &&
           strstr(o.error, "example.invalid/nowhere/x") != NULL);
@@ -286,12 +294,16 @@ TEST(build_errors_name_file_line_and_column)
     bench_open(&b);
     outcome o;
     char *source = bench_template(&b, "templates/c/ping_pong/");
-    bench_write(source, "ping_pong.c", "#include <taubyte.h>\nstatic int unused;\nint ping(void) {\n    return fourteen;\n}\n");
+    bench_write(
+        source, "ping_pong.c",
+        "#include <taubyte.h>\nstatic int unused;\nint ping(void) {\n    return fourteen;\n}\n");
     bench_build(&b, &o, source, NULL, "ping");
     check_error(&o, "functions/f/ping_pong.c:4:12: use of undeclared identifier 'fourteen'");
     CHECK(outcome_said(&o, "functions/f/ping_pong.c:4:12: error: use of"));
     outcome_clear(&o);
-    bench_write(source, "ping_pong.c", "int gone(void);\n__attribute__((export_name(\"ping\"))) int ping(void) { return gone(); }\n");
+    bench_write(source, "ping_pong.c",
+                "int gone(void);\n__attribute__((export_name(\"ping\"))) int ping(void) { return "
+                "gone(); }\n");
     bench_build(&b, &o, source, NULL, "ping");
     CHECK(!o.result.ok && strstr(o.error, "undefined symbol: gone") != NULL);
     outcome_clear(&o);
@@ -314,18 +326,24 @@ TEST(build_of_a_bad_contract_says_where)
 {
     bench b;
     bench_open(&b);
-    check_config(&b, "version: 1\nenviroment: {image: ctau/c}\nworkflow: [build, pack]\n",
-                 "functions/f/.taubyte/config.yaml:3:19: step \"pack\": there is no .taubyte/pack.sh");
+    check_config(
+        &b, "version: 1\nenviroment: {image: ctau/c}\nworkflow: [build, pack]\n",
+        "functions/f/.taubyte/config.yaml:3:19: step \"pack\": there is no .taubyte/pack.sh");
     check_config(&b, "environment: {image: taubyte/go-wazi}\nworkflow: [build]\n",
-                 "functions/f/.taubyte/config.yaml:1:22: no recipe for the image \"taubyte/go-wazi\"; did you mean taubyte/go-wasi");
-    check_config(&b, "environment: {image: ctau/c}\nworkflows: [build]\n",
-                 "functions/f/.taubyte/config.yaml:2:1: unknown key \"workflows\"; did you mean workflow");
-    check_config(&b, "environment: {image: ctau/c}\nworkflow: [../../x]\n",
-                 "functions/f/.taubyte/config.yaml:2:12: a step is the name of a script in this folder");
+                 "functions/f/.taubyte/config.yaml:1:22: no recipe for the image "
+                 "\"taubyte/go-wazi\"; did you mean taubyte/go-wasi");
+    check_config(
+        &b, "environment: {image: ctau/c}\nworkflows: [build]\n",
+        "functions/f/.taubyte/config.yaml:2:1: unknown key \"workflows\"; did you mean workflow");
+    check_config(
+        &b, "environment: {image: ctau/c}\nworkflow: [../../x]\n",
+        "functions/f/.taubyte/config.yaml:2:12: a step is the name of a script in this folder");
     outcome o;
     char *source = bench_template(&b, "templates/c/");
     bench_build(&b, &o, source, NULL, "ping");
-    CHECK(!o.result.ok && strcmp(o.error, "functions/f/.taubyte/config.yaml: there is none; it says how to build") == 0);
+    CHECK(!o.result.ok &&
+          strcmp(o.error,
+                 "functions/f/.taubyte/config.yaml: there is none; it says how to build") == 0);
     outcome_clear(&o);
     free(source);
     source = bench_script(&b, "exit 0\n");
@@ -354,14 +372,19 @@ TEST(build_without_a_sound_artefact_fails)
     bench b;
     bench_open(&b);
     check_script(&b, "exit 0\n", "functions/f/.taubyte/build.sh: made no $OUT/main.wasm");
-    check_script(&b, ": >$OUT/main.wasm\n", "functions/f/.taubyte/build.sh: made an empty $OUT/main.wasm");
-    check_script(&b, "ln -s /etc/passwd $OUT/main.wasm\n",
-                 "functions/f/.taubyte/build.sh: made something else than a file as $OUT/main.wasm");
-    check_script(&b, "mkfifo $OUT/main.wasm\n",
-                 "functions/f/.taubyte/build.sh: made something else than a file as $OUT/main.wasm");
-    check_script(&b, "echo text >$OUT/main.wasm\n", "functions/f: the module does not export \"ping\"");
+    check_script(&b, ": >$OUT/main.wasm\n",
+                 "functions/f/.taubyte/build.sh: made an empty $OUT/main.wasm");
+    check_script(
+        &b, "ln -s /etc/passwd $OUT/main.wasm\n",
+        "functions/f/.taubyte/build.sh: made something else than a file as $OUT/main.wasm");
+    check_script(
+        &b, "mkfifo $OUT/main.wasm\n",
+        "functions/f/.taubyte/build.sh: made something else than a file as $OUT/main.wasm");
+    check_script(&b, "echo text >$OUT/main.wasm\n",
+                 "functions/f: the module does not export \"ping\"");
     check_script(&b, "exit 7\n", "functions/f/.taubyte: ended with status 7 and said nothing");
-    check_script(&b, "echo -n 3 >$OUT/ret-code\n", "functions/f/.taubyte: ended with status 3 and said nothing");
+    check_script(&b, "echo -n 3 >$OUT/ret-code\n",
+                 "functions/f/.taubyte: ended with status 3 and said nothing");
     check_script(&b, "echo COLOUR is $COLOUR; exit 1\n", "functions/f/.taubyte: COLOUR is red");
     outcome o;
     char *source = bench_script(&b, "printf '\\000asm ping' >$OUT/artifact.wasm\n");

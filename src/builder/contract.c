@@ -91,7 +91,8 @@ static const tree *one_of_two(const tree *map, const char *name, const char *oth
 static void read_image(reading *r, const tree *image)
 {
     if (image == NULL || image->kind != TREE_SCALAR || image->text.len == 0) {
-        note(r, image, STR("environment.image is missing"), STR("for example taubyte/go-wasi:latest or ctau/c"));
+        note(r, image, STR("environment.image is missing"),
+             STR("for example taubyte/go-wasi:latest or ctau/c"));
         return;
     }
     r->out->image = image->text;
@@ -168,9 +169,11 @@ static void read_steps(reading *r, const char *source, const tree *workflow)
             return;
         }
         str script;
-        const char *path = str_format(r->memory, "%.*s/%.*s.sh", STR_ARG(c->folder), STR_ARG(step)).at;
+        const char *path =
+            str_format(r->memory, "%.*s/%.*s.sh", STR_ARG(c->folder), STR_ARG(step)).at;
         if (path == NULL || source_read(r->memory, source, path, 1 << 20, &script).code != OK)
-            note(r, s, str_format(r->memory, "step \"%.*s\": there is no %s", STR_ARG(step), path), STR(""));
+            note(r, s, str_format(r->memory, "step \"%.*s\": there is no %s", STR_ARG(step), path),
+                 STR(""));
         c->steps[c->steps_count++] = step;
     }
 }
@@ -232,7 +235,7 @@ err contract_read(arena *a, const char *source, str path, contract *out, str *pr
         return e;
     if (e.code != OK) {
         *problem = str_format(a, "%.*s/.taubyte/config.yaml: %s", STR_ARG(path),
-                              e.code == ERR_ABSENT ? "there is none; it says how to build"
+                              e.code == ERR_ABSENT  ? "there is none; it says how to build"
                               : e.code == ERR_LIMIT ? "larger than 64 KiB"
                                                     : "not a regular file");
         return problem->at != NULL ? ok() : fail(ERR_MEMORY, 0, "read .taubyte");
@@ -249,8 +252,8 @@ err contract_read(arena *a, const char *source, str path, contract *out, str *pr
     const diagnosis *d = r.found.first;
     if (d == NULL)
         return ok();
-    *problem = d->line > 0 ? str_format(a, "%.*s:%zu:%zu: %.*s", STR_ARG(d->file), d->line, d->column,
-                                        STR_ARG(d->text))
+    *problem = d->line > 0 ? str_format(a, "%.*s:%zu:%zu: %.*s", STR_ARG(d->file), d->line,
+                                        d->column, STR_ARG(d->text))
                            : str_format(a, "%.*s: %.*s", STR_ARG(d->file), STR_ARG(d->text));
     return problem->at != NULL ? ok() : fail(ERR_MEMORY, 0, "read .taubyte");
 }

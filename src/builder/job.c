@@ -4,8 +4,9 @@
 // steps run in the closed room; 3. a helper thread reads what they made; 4. our own program
 // compiles it in a second room, and the wasm is stored meanwhile; 5. the module and the cache's
 // entry are stored; 6. all who wait are told, and the folder goes. Between 2 and 3 a Go build may
-// ask for modules: they are fetched by the Go tool alone and 2 runs again. What can fail: the user's
-// files in 1, 2 and 4 (told as the build's result), our disk and sandbox anywhere (told so as well).
+// ask for modules: they are fetched by the Go tool alone and 2 runs again. What can fail: the
+// user's files in 1, 2 and 4 (told as the build's result), our disk and sandbox anywhere (told so
+// as well).
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -89,8 +90,9 @@ static void job_fail(job *j, str text)
 static void job_fail_ours(job *j, err e)
 {
     log_fail(j->builder->settings.log, "build failed", e, "function", j->name, NULL);
-    job_fail(j, str_format(j->memory, "%.*s: our own trouble while building: %s%s%s", STR_ARG(j->path), e.what,
-                           e.sys > 0 ? ": " : "", e.sys > 0 ? strerrordesc_np(e.sys) : ""));
+    job_fail(j,
+             str_format(j->memory, "%.*s: our own trouble while building: %s%s%s", STR_ARG(j->path),
+                        e.what, e.sys > 0 ? ": " : "", e.sys > 0 ? strerrordesc_np(e.sys) : ""));
 }
 
 static void job_succeed(job *j)
@@ -225,8 +227,8 @@ static void job_read_artefact(void *data)
             break;
     }
     str script = j->contract.steps[j->contract.steps_count - 1];
-    const char *what = e.code == ERR_ABSENT ? "made no $OUT/main.wasm"
-                       : e.code == ERR_LIMIT ? "made a module larger than 128 MiB"
+    const char *what = e.code == ERR_ABSENT   ? "made no $OUT/main.wasm"
+                       : e.code == ERR_LIMIT  ? "made a module larger than 128 MiB"
                        : e.code == ERR_DENIED ? "made something else than a file as $OUT/main.wasm"
                        : e.code == OK && bytes.len == 0 ? "made an empty $OUT/main.wasm"
                                                         : NULL;
@@ -248,6 +250,8 @@ static str job_reason(job *j, const proc_end *end)
 {
     bool placed;
     str said = output_error(&j->output, &placed);
+    if (j->stage == ROOM_COMPILE) // our own program says it in one line; what follows is detail
+        said = output_first(&j->output);
     str who = j->stage == ROOM_COMPILE ? j->path
               : j->stage == ROOM_FETCH ? str_format(j->memory, "%.*s/go.mod", STR_ARG(j->path))
                                        : str_format(j->memory, "%.*s/%.*s", STR_ARG(j->path),
@@ -260,15 +264,16 @@ static str job_reason(job *j, const proc_end *end)
         return str_format(j->memory, "%.*s: took longer than %llu s and was stopped", STR_ARG(who),
                           (unsigned long long)(j->wall_ms_max + 999) / 1000);
     if (str_starts(said, STR("bwrap: ")))
-        return str_format(j->memory, "%.*s: the build sandbox does not work on this machine: %.*s", STR_ARG(j->path),
-                          STR_ARG(said));
+        return str_format(j->memory, "%.*s: the build sandbox does not work on this machine: %.*s",
+                          STR_ARG(j->path), STR_ARG(said));
     if (placed)
         return str_copy(j->memory, said);
     if (said.len > 0)
         return str_format(j->memory, "%.*s: %.*s", STR_ARG(who), STR_ARG(said));
     if (end->status < 0)
         return str_format(j->memory, "%.*s: ended by signal %d", STR_ARG(who), end->signal);
-    return str_format(j->memory, "%.*s: ended with status %d and said nothing", STR_ARG(who), end->status);
+    return str_format(j->memory, "%.*s: ended with status %d and said nothing", STR_ARG(who),
+                      end->status);
 }
 
 static bool job_asks_for_modules(job *j)
@@ -346,6 +351,7 @@ static void job_run(job *j, room_kind kind)
 {
     builder *b = j->builder;
     j->stage = kind;
+    output_begin(&j->output);
     if (kind == ROOM_COMPILE && (j->module = memfd_create("module", MFD_CLOEXEC)) < 0)
         return job_fail_ours(j, fail_errno(errno, "make the module's file"));
     room r = {.kind = kind,
@@ -363,8 +369,11 @@ static void job_run(job *j, room_kind kind)
               .filter = b->filter,
               .wasm = j->wasm,
               .module = j->module};
-    r.wall_ms_max = kind == ROOM_SCRIPT ? j->wall_ms_max : kind == ROOM_FETCH ? FETCH_WALL_MS : COMPILE_WALL_MS;
-    const proc_settings events = {.on_output = job_on_room_output, .on_end = job_on_room_end, .data = j};
+    r.wall_ms_max = kind == ROOM_SCRIPT  ? j->wall_ms_max
+                    : kind == ROOM_FETCH ? FETCH_WALL_MS
+                                         : COMPILE_WALL_MS;
+    const proc_settings events = {
+        .on_output = job_on_room_output, .on_end = job_on_room_end, .data = j};
     err e = room_start(&j->running, b->settings.loop, j->memory, &r, &events);
     if (e.code != OK)
         return job_fail_ours(j, e);
@@ -390,7 +399,8 @@ static err job_key(job *j)
     key_add(s, j->source_id);
     key_add(s, (str){(const char *)b->recipes.bytes, SHA256_BYTES});
     key_add(s, j->contract.language);
-    key_add(s, str_of(str_is(j->contract.language, STR("c")) ? b->tools.clang_version : b->tools.go_version));
+    key_add(s, str_of(str_is(j->contract.language, STR("c")) ? b->tools.clang_version
+                                                             : b->tools.go_version));
     key_add(s, str_of(b->settings.engine));
     key_add(s, j->call);
     key_add(s, (str){(const char *)&j->memory_bytes, sizeof(j->memory_bytes)});
@@ -422,11 +432,13 @@ static err job_make_folders(job *j)
         TRY(file_make_folders(modules, 0755));
         TRY(file_make_folders(packages, 0755));
     }
-    if (b->groups) {
-        const char *name = str_format(j->memory, "ctau-build-%d-%u", getpid(), j->uid).at;
-        if (name == NULL || process_group_open(&j->group, name, BUILD_MEMORY_BYTES_MAX,
-                                               BUILD_PROCESSES_MAX * 2, 0).code != OK)
-            j->group = NULL;
+    const char *name =
+        str_format(j->memory, "ctau-build-%016llx", (unsigned long long)random_u64()).at;
+    if (name != NULL && !atomic_load(&j->builder->no_groups) &&
+        process_group_open(&j->group, name, BUILD_MEMORY_BYTES_MAX, BUILD_PROCESSES_MAX * 2, 0)
+                .code != OK) {
+        j->group = NULL; // the limits of each process still hold
+        atomic_store(&j->builder->no_groups, true);
     }
     if (geteuid() != 0)
         return ok();
@@ -451,7 +463,8 @@ static void job_prepare(void *data)
     }
     const char *missing = job_tool_problem(j);
     if (missing != NULL)
-        j->problem = str_format(j->memory, "%.*s: can not be built here: %s", STR_ARG(j->path), missing);
+        j->problem =
+            str_format(j->memory, "%.*s: can not be built here: %s", STR_ARG(j->path), missing);
     else
         j->failed = job_make_folders(j);
 }
@@ -502,7 +515,9 @@ static void job_copy_request(job *j, const build_request *r)
     j->call = str_copy(j->memory, r->call);
     j->memory_bytes = r->memory_bytes;
     j->wall_ms_max = r->wall_ms_max > 0 ? r->wall_ms_max : BUILD_WALL_MS;
-    j->folder = str_format(j->memory, "%s/%llu", j->builder->work, (unsigned long long)j->builder->next++).at;
+    j->folder =
+        str_format(j->memory, "%s/%llu", j->builder->work, (unsigned long long)j->builder->next++)
+            .at;
     j->out = str_format(j->memory, "%s/out", j->folder).at;
     j->fetched_folder = str_format(j->memory, "%s/fetched", j->folder).at;
 }

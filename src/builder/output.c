@@ -20,6 +20,12 @@ void output_close(output *o)
     buf_close(&o->said);
 }
 
+void output_begin(output *o)
+{
+    o->rank = 0;
+    o->error[0] = o->first[0] = '\0';
+}
+
 // "functions/x/ping.c:12:7: …" or with the line alone: where the place ends, or 0.
 static size_t line_place(str s)
 {
@@ -46,8 +52,8 @@ static int line_rank(str s, size_t place)
     if (error)
         return RANK_PLACE_ERROR;
     str rest = str_from(s, place);
-    bool softer = str_find(rest, STR(": warning: ")) < rest.len ||
-                  str_find(rest, STR(": note: ")) < rest.len;
+    bool softer =
+        str_find(rest, STR(": warning: ")) < rest.len || str_find(rest, STR(": note: ")) < rest.len;
     return softer ? RANK_LAST : RANK_PLACE;
 }
 
@@ -58,6 +64,8 @@ static void output_judge(output *o, str s)
     s = str_trim(s);
     size_t place = line_place(s);
     int rank = line_rank(s, place);
+    if (o->first[0] == '\0')
+        (void)snprintf(o->first, sizeof(o->first), "%.*s", STR_ARG(s));
     if (s.len == 0 || rank < o->rank || (rank == o->rank && rank != RANK_LAST))
         return;
     o->rank = rank;
@@ -77,8 +85,7 @@ static str output_map(output *o, arena *a, str s)
     buf_open(&mapped, BUILD_LINE_BYTES_MAX * 8);
     while (s.len > 0) {
         size_t at = str_find(s, STR("/src/"));
-        bool inside = at > 0 && at < s.len &&
-                      strchr("/.-_", s.at[at - 1]) == NULL &&
+        bool inside = at > 0 && at < s.len && strchr("/.-_", s.at[at - 1]) == NULL &&
                       ((s.at[at - 1] | 32) < 'a' || (s.at[at - 1] | 32) > 'z');
         bool whole = at == 0 || inside;
         buf_add(&mapped, str_first(s, at));
@@ -134,4 +141,9 @@ str output_error(const output *o, bool *placed)
 {
     *placed = o->rank >= RANK_PLACE;
     return str_of(o->error);
+}
+
+str output_first(const output *o)
+{
+    return str_of(o->first);
 }

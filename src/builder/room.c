@@ -1,4 +1,5 @@
-// The closed room: bubblewrap with read-only tools, no network, limits, and nothing of this machine.
+// The closed room: bubblewrap with read-only tools, no network, limits, and nothing of this
+// machine.
 //
 // As root bubblewrap keeps two capabilities for setpriv, which gives up root for a user of the
 // room's own before anything foreign runs; as an ordinary user a user namespace does it. The first
@@ -91,16 +92,16 @@ static void add_system(line *l)
 
 static void add_network(line *l)
 {
-    static const char *const files[] = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf",
-                                        "/etc/ssl", "/etc/ca-certificates", "/etc/host.conf",
-                                        "/usr/share/ca-certificates"};
+    static const char *const files[] = {
+        "/etc/resolv.conf",     "/etc/hosts",     "/etc/nsswitch.conf",        "/etc/ssl",
+        "/etc/ca-certificates", "/etc/host.conf", "/usr/share/ca-certificates"};
     for (size_t i = 0; i < COUNT(files); i++)
         add_three(l, "--ro-bind-try", files[i], files[i]);
     // Where modules come from is the operator's choice.
-    static const char *const names[] = {"GOPROXY",    "GONOPROXY",   "GOSUMDB",      "GONOSUMDB",
-                                        "GOPRIVATE",  "HTTP_PROXY",  "HTTPS_PROXY",  "NO_PROXY",
-                                        "http_proxy", "https_proxy", "no_proxy",     "SSL_CERT_FILE",
-                                        "SSL_CERT_DIR"};
+    static const char *const names[] = {
+        "GOPROXY",    "GONOPROXY",     "GOSUMDB",     "GONOSUMDB",  "GOPRIVATE",
+        "HTTP_PROXY", "HTTPS_PROXY",   "NO_PROXY",    "http_proxy", "https_proxy",
+        "no_proxy",   "SSL_CERT_FILE", "SSL_CERT_DIR"};
     for (size_t i = 0; i < COUNT(names); i++)
         if (getenv(names[i]) != NULL)
             add_three(l, "--setenv", names[i], getenv(names[i]));
@@ -141,9 +142,9 @@ static void add_room(line *l, const room *r)
 {
     bool root = geteuid() == 0;
     add(l, r->tools->bubblewrap);
-    static const char *const options[] = {"--unshare-ipc", "--unshare-pid",    "--unshare-uts",
-                                          "--unshare-cgroup-try", "--die-with-parent", "--new-session",
-                                          "--clearenv"};
+    static const char *const options[] = {
+        "--unshare-ipc",     "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try",
+        "--die-with-parent", "--new-session", "--clearenv"};
     for (size_t i = 0; i < COUNT(options); i++)
         add(l, options[i]);
     if (r->kind != ROOM_FETCH)
@@ -214,7 +215,8 @@ static void add_work(line *l, const room *r)
     add_two(l, "/bin/sh", r->kind == ROOM_FETCH ? "/utils/fetch.sh" : "/utils/steps.sh");
     for (size_t i = 0; i < r->contract->steps_count && r->kind == ROOM_SCRIPT; i++)
         add(l, str_format(l->memory, "/src/%.*s/%.*s.sh", STR_ARG(r->contract->folder),
-                          STR_ARG(r->contract->steps[i])).at);
+                          STR_ARG(r->contract->steps[i]))
+                   .at);
 }
 
 err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings *events)

@@ -85,7 +85,8 @@ TEST(room_has_no_network)
     bench_open(&b);
     outcome o;
     run_script(&b, &o, script, 20000);
-    CHECK(outcome_said(&o, "cards 0\n") && outcome_said(&o, "refused\n") && !outcome_said(&o, "\nconnected"));
+    CHECK(outcome_said(&o, "cards 0\n") && outcome_said(&o, "refused\n") &&
+          !outcome_said(&o, "\nconnected"));
     outcome_clear(&o);
     bench_close(&b);
     (void)close(f);
@@ -96,13 +97,21 @@ TEST(room_shows_nothing_of_this_machine_and_of_other_builds)
     bench b;
     bench_open(&b);
     check_said(&b, "ls / | tr '\\n' ' '; echo end; exit 1\n", "bin dev etc lib");
-    check_said(&b, "cat /etc/shadow /etc/passwd /etc/hosts 2>&1 | grep -c 'No such' ; exit 1\n", "3\n");
-    check_said(&b, "ls /home /var /srv /root /tmp/builder* 2>&1 | grep -c 'cannot access'; exit 1\n", "5\n");
-    check_said(&b, "ls /proc | grep -c '^[0-9]'; ps 2>/dev/null; env | sort | tr '\\n' ' '; exit 1\n", "COLOUR=red HOME=/tmp LANG=C.UTF-8");
+    check_said(&b, "cat /etc/shadow /etc/passwd /etc/hosts 2>&1 | grep -c 'No such' ; exit 1\n",
+               "3\n");
+    check_said(&b,
+               "ls /home /var /srv /root /tmp/builder* 2>&1 | grep -c 'cannot access'; exit 1\n",
+               "5\n");
+    check_said(&b,
+               "ls /proc | grep -c '^[0-9]'; ps 2>/dev/null; env | sort | tr '\\n' ' '; exit 1\n",
+               "COLOUR=red HOME=/tmp LANG=C.UTF-8");
     check_said(&b, "id -u; [ $(id -u) != 0 ] && echo not root; exit 1\n", "not root\n");
-    check_said(&b, "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t\\n' '  '; exit 1\n",
+    check_said(&b,
+               "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status | tr '\\t\\n' '  "
+               "'; exit 1\n",
                "CapEff: 0000000000000000");
-    check_said(&b, "unshare -Ur true 2>&1; mount -t tmpfs x /tmp 2>&1 | tail -n 1; exit 1\n", "Operation not permitted");
+    check_said(&b, "unshare -Ur true 2>&1; mount -t tmpfs x /tmp 2>&1 | tail -n 1; exit 1\n",
+               "Operation not permitted");
     bench_close(&b);
 }
 
@@ -111,8 +120,11 @@ TEST(room_lets_nothing_be_written_outside)
     bench b;
     bench_open(&b);
     outcome o;
-    run_script(&b, &o, "for f in /usr/x /x /etc/x /utils/x /utils/wasm.sh /bin/sh; do (: >$f) 2>/dev/null && echo WROTE $f; done;"
-                       "echo a >/src/a && echo b >/out/b && echo c >/tmp/c && echo all three; exit 1\n", 20000);
+    run_script(&b, &o,
+               "for f in /usr/x /x /etc/x /utils/x /utils/wasm.sh /bin/sh; do (: >$f) 2>/dev/null "
+               "&& echo WROTE $f; done;"
+               "echo a >/src/a && echo b >/out/b && echo c >/tmp/c && echo all three; exit 1\n",
+               20000);
     CHECK(outcome_said(&o, "all three") && !outcome_said(&o, "WROTE"));
     outcome_clear(&o);
     bench_close(&b);
@@ -125,7 +137,10 @@ TEST(room_stops_fork_bombs_endless_output_and_endless_time)
     outcome o;
     uint64_t at = clock_now_ms();
     // A loop and not the classic: each child would need a shell that fails to fork before it ends.
-    run_script(&b, &o, "i=0; while [ $i -lt 2000 ]; do sleep 600.125 & i=$((i+1)); done; echo all of them; exit 1\n", 20000);
+    run_script(&b, &o,
+               "i=0; while [ $i -lt 2000 ]; do sleep 600.125 & i=$((i+1)); done; echo all of them; "
+               "exit 1\n",
+               20000);
     CHECK(!o.result.ok && !outcome_said(&o, "all of them") && clock_now_ms() - at < 15000);
     CHECK(gone_soon("600.125"));
     outcome_clear(&o);
@@ -146,13 +161,22 @@ TEST(room_limits_memory_and_disk)
     bench b;
     bench_open(&b);
     outcome o;
-    run_script(&b, &o, "awk 'BEGIN { x = \"0123456789abcdef\"; while (1) x = x x }' 2>&1; echo ended $?; exit 1\n", 20000);
+    run_script(
+        &b, &o,
+        "awk 'BEGIN { x = \"0123456789abcdef\"; while (1) x = x x }' 2>&1; echo ended $?; exit 1\n",
+        20000);
     CHECK(!o.result.ok && outcome_said(&o, "ended") && !outcome_said(&o, "ended 0"));
     outcome_clear(&o);
-    run_script(&b, &o, "head -c 400000000 /dev/zero >/out/large; ls -l /out/large | awk '{ print $5 }'; exit 1\n", 20000);
+    run_script(
+        &b, &o,
+        "head -c 400000000 /dev/zero >/out/large; ls -l /out/large | awk '{ print $5 }'; exit 1\n",
+        20000);
     CHECK(!o.result.ok && outcome_said(&o, "268435456"));
     outcome_clear(&o);
-    run_script(&b, &o, "for i in 1 2 3 4 5 6 7 8; do head -c 200000000 /dev/zero >/out/$i; done; sleep 5; exit 1\n", 20000);
+    run_script(&b, &o,
+               "for i in 1 2 3 4 5 6 7 8; do head -c 200000000 /dev/zero >/out/$i; done; sleep 5; "
+               "exit 1\n",
+               20000);
     CHECK(strcmp(o.error, "functions/f/.taubyte: wrote more than 1 GiB and was stopped") == 0);
     outcome_clear(&o);
     bench_close(&b);
@@ -164,7 +188,10 @@ TEST(build_output_can_not_move_a_terminal_and_long_lines_are_cut)
     bench_open(&b);
     check_said(&b, "printf 'a\\033[2Jb\\n'; exit 1\n", "a\\x1b[2Jb\n");
     outcome o;
-    run_script(&b, &o, "head -c 20000 /dev/zero | tr '\\0' x; printf ' /src/a.c:1:2: error: bad\\nlast'; exit 1\n", 20000);
+    run_script(
+        &b, &o,
+        "head -c 20000 /dev/zero | tr '\\0' x; printf ' /src/a.c:1:2: error: bad\\nlast'; exit 1\n",
+        20000);
     size_t lines = 0;
     for (size_t i = 0; i < o.output.len; i++)
         lines += o.output.at[i] == '\n';
@@ -179,7 +206,8 @@ TEST(build_that_is_cancelled_leaves_no_process_and_tells_nobody)
     bench_open(&b);
     outcome o;
     char *source = bench_script(&b, "echo started; setsid sleep 602.5 & sleep 602.5\n");
-    build_request request = {.source = source, .name = STR("f"), .path = STR("functions/f"), .call = STR("ping")};
+    build_request request = {
+        .source = source, .name = STR("f"), .path = STR("functions/f"), .call = STR("ping")};
     bench_start(&b, &o, &request);
     uint64_t until = clock_now_ms() + 10000;
     while (!someone_runs("602.5") && clock_now_ms() < until)
@@ -215,7 +243,8 @@ TEST(build_ends_with_the_process_that_started_it)
         bench_open(&b);
         outcome o;
         char *source = bench_script(&b, "setsid sleep 603.75 & sleep 603.75\n");
-        build_request request = {.source = source, .name = STR("f"), .path = STR("functions/f"), .call = STR("ping")};
+        build_request request = {
+            .source = source, .name = STR("f"), .path = STR("functions/f"), .call = STR("ping")};
         bench_start(&b, &o, &request);
         while (!someone_runs("603.75"))
             loop_turn(b.loop, 20);
@@ -239,13 +268,17 @@ TEST(builds_at_once_are_kept_apart_and_identical_ones_joined)
         char script[256];
         // 0 to 3 are the same; 4 and 5 are others.
         (void)snprintf(script, sizeof(script),
-                       "echo building %zu; sleep 0.5; ls /src/.. | grep -c other; printf '\\000asm ping %zu' >/out/main.wasm\n",
+                       "echo building %zu; sleep 0.5; ls /src/.. | grep -c other; printf '\\000asm "
+                       "ping %zu' >/out/main.wasm\n",
                        i < 4 ? 0 : i, i < 4 ? 0 : i);
         sources[i] = bench_script(&b, script);
         char id[16];
         (void)snprintf(id, sizeof(id), "id-%zu", i < 4 ? 0 : i);
-        build_request request = {.source = sources[i], .source_id = str_of(id), .name = STR("f"),
-                                 .path = STR("functions/f"), .call = STR("ping")};
+        build_request request = {.source = sources[i],
+                                 .source_id = str_of(id),
+                                 .name = STR("f"),
+                                 .path = STR("functions/f"),
+                                 .call = STR("ping")};
         bench_start(&b, &o[i], &request);
     }
     build_cancel(o[1].build); // one of the four: the others do not notice
@@ -257,7 +290,9 @@ TEST(builds_at_once_are_kept_apart_and_identical_ones_joined)
         if (i == 1)
             continue;
         CHECK(o[i].result.ok && !o[i].result.cached);
-        CHECK(outcome_said(&o[i], i < 4 ? "building 0\n" : i == 4 ? "building 4\n" : "building 5\n"));
+        CHECK(outcome_said(&o[i], i < 4    ? "building 0\n"
+                                  : i == 4 ? "building 4\n"
+                                           : "building 5\n"));
         CHECK((strcmp(o[i].result.wasm, o[0].result.wasm) == 0) == (i < 4));
     }
     CHECK(!o[1].ended);
@@ -277,7 +312,8 @@ TEST(builder_clears_work_folders_of_a_crash_and_tells_its_toolchains)
     CHECK(file_make_folders(path, 0700).code == OK);
     builder_close(b.builder);
     (void)snprintf(path, sizeof(path), "%s/builder", b.folder);
-    builder_settings s = {.loop = b.loop, .blobs = b.blobs, .folder = path, .program = "/bin/true", .engine = "1"};
+    builder_settings s = {
+        .loop = b.loop, .blobs = b.blobs, .folder = path, .program = "/bin/true", .engine = "1"};
     CHECK(builder_open(&b.builder, &s).code == OK);
     (void)snprintf(path, sizeof(path), "%s/builder/work/7", b.folder);
     CHECK(!file_exists(path));

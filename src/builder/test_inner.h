@@ -1,4 +1,5 @@
-// What the builder's tests share: a builder in a folder of its own, sources, builds that are waited for.
+// What the builder's tests share: a builder in a folder of its own, sources, builds that are waited
+// for.
 #pragma once
 #include "base/buf.h"
 #include "builder/builder.h"

@@ -30,7 +30,8 @@ static bool tool_find(const char *name, char out[PATH_MAX])
         n = snprintf(candidate, sizeof(candidate), "%.*s/%s", STR_ARG(folder), name);
         struct stat info;
         if (n > 0 && (size_t)n < sizeof(candidate) && access(candidate, X_OK) == 0 &&
-            stat(candidate, &info) == 0 && S_ISREG(info.st_mode) && realpath(candidate, out) != NULL)
+            stat(candidate, &info) == 0 && S_ISREG(info.st_mode) &&
+            realpath(candidate, out) != NULL)
             return true;
     }
     out[0] = '\0';
@@ -160,7 +161,8 @@ err tools_write_recipes(arena *a, const char *folder, sha256 *hash)
         sha256_stream_add(all, path);
         sha256_stream_add(all, (str){bytes.at, bytes.len + 1}); // with its NUL
         const char *whole = str_format(a, "%s/%s", folder, place).at;
-        const char *parent = whole != NULL ? str_c(a, (str){whole, (size_t)(strrchr(whole, '/') - whole)}) : NULL;
+        const char *parent =
+            whole != NULL ? str_c(a, (str){whole, (size_t)(strrchr(whole, '/') - whole)}) : NULL;
         if (parent == NULL)
             e = fail(ERR_MEMORY, 0, "write recipes");
         else

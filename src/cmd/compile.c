@@ -1,12 +1,11 @@
 // Compiles one WebAssembly module ahead of time, in the builder's closed room.
 //
-// `compile IN OUT CALL MEMORY_BYTES` checks, pre-initialises and compiles one module into OUT, which
-// must be there; `compile --flags` prints what compiled code depends on. Exit status 1 with one line
-// on stderr for what the user did wrong, 2 for our own trouble.
-#include "cmd/cmd.h"
-
+// `compile IN OUT CALL MEMORY_BYTES` checks, pre-initialises and compiles one module into OUT,
+// which must be there; `compile --flags` prints what compiled code depends on. Exit status 1 with
+// one line on stderr for what the user did wrong, 2 for our own trouble.
 #include "base/file.h"
 #include "base/str.h"
+#include "cmd/cmd.h"
 #include "vm/vm.h"
 
 #include <errno.h>
@@ -25,7 +24,8 @@ static int refuse(str text)
 
 static int broken(err e)
 {
-    (void)fprintf(stderr, "compile: %s%s%s\n", e.what, e.sys > 0 ? ": " : "", e.sys > 0 ? strerror(e.sys) : "");
+    (void)fprintf(stderr, "compile: %s%s%s\n", e.what, e.sys > 0 ? ": " : "",
+                  e.sys > 0 ? strerror(e.sys) : "");
     return COMPILE_BROKEN;
 }
 
@@ -67,10 +67,10 @@ static int compile_read(arena *a, const char *in, str call, uint64_t memory_byte
     if (manifest.problem.len > 0)
         return refuse(manifest.problem);
     if (memory_bytes > 0 && manifest.memory_bytes > memory_bytes)
-        return refuse(str_format(a,
-                                 "the module starts with %llu KiB of memory, but execution.memory allows %llu KiB",
-                                 (unsigned long long)manifest.memory_bytes / 1024,
-                                 (unsigned long long)memory_bytes / 1024));
+        return refuse(str_format(
+            a, "the module starts with %llu KiB of memory, but execution.memory allows %llu KiB",
+            (unsigned long long)manifest.memory_bytes / 1024,
+            (unsigned long long)memory_bytes / 1024));
     return COMPILE_OK;
 }
 
@@ -94,7 +94,8 @@ int compile_main(int argc, char **argv)
     bool flags = argc == 2 && strcmp(argv[1], "--flags") == 0;
     uint64_t memory_bytes = 0;
     if (!flags && (argc != 5 || str_number(str_of(argv[4]), &memory_bytes).code != OK)) {
-        (void)fprintf(stderr, "usage: compile IN.wasm OUT.cwasm CALL MEMORY_BYTES | compile --flags\n");
+        (void)fprintf(stderr,
+                      "usage: compile IN.wasm OUT.cwasm CALL MEMORY_BYTES | compile --flags\n");
         return COMPILE_BROKEN;
     }
     arena *a;
@@ -102,7 +103,8 @@ int compile_main(int argc, char **argv)
     if (e.code != OK)
         return broken(e);
     str wasm = {0};
-    int status = flags ? COMPILE_OK : compile_read(a, argv[1], str_of(argv[3]), memory_bytes, &wasm);
+    int status =
+        flags ? COMPILE_OK : compile_read(a, argv[1], str_of(argv[3]), memory_bytes, &wasm);
     vm *v = NULL;
     if (status == COMPILE_OK) {
         e = vm_open(&v, &(vm_settings){.calls_max = 1});

@@ -13,12 +13,12 @@ enum { MADE_MAX = 256, PATHS_MAX = 64, MADE_JSON_BYTES = 256 * 1024 };
 static const str generated_domain = {"GeneratedDomain", 15};
 
 // What a command made, to be said at the end and taken back on failure.
-typedef struct made {
+typedef struct made_files {
     str files[MADE_MAX];
     size_t count;
-} made;
+} made_files;
 
-static err made_write(tau *t, made *m, str path, str bytes)
+static err made_write(tau *t, made_files *m, str path, str bytes)
 {
     if (m->count == MADE_MAX)
         return fail(ERR_LIMIT, 0, "a template has at most 256 files");
@@ -27,13 +27,13 @@ static err made_write(tau *t, made *m, str path, str bytes)
     return ok();
 }
 
-static void made_undo(tau *t, made *m)
+static void made_undo(tau *t, made_files *m)
 {
     while (m->count > 0)
         (void)file_remove_tree(tau_path(t, m->files[--m->count]));
 }
 
-static void made_json(json_writer *w, const made *m)
+static void made_json(json_writer *w, const made_files *m)
 {
     json_open_list(w, "files");
     for (size_t i = 0; i < m->count; i++)
@@ -41,7 +41,7 @@ static void made_json(json_writer *w, const made *m)
     json_close_list(w);
 }
 
-static void made_print(tau *t, const made *m)
+static void made_print(tau *t, const made_files *m)
 {
     for (size_t i = 0; i < m->count; i++)
         cli_print(t->c, "  + %.*s\n", STR_ARG(m->files[i]));
@@ -76,7 +76,7 @@ static int application_check(tau *t, const model *m, str application)
 // ---- domains
 
 // The text of a domain's file. `fqdn` empty: a generated name.
-static err domain_write(tau *t, const model *m, made *made, str name, str fqdn)
+static err domain_write(tau *t, const model *m, made_files *made, str name, str fqdn)
 {
     arena *a = t->memory;
     str file, text;
@@ -105,7 +105,7 @@ int tau_new_domain(cli *c)
     err e = tau_model(&t, &m, &found);
     if (e.code == OK && model_find(m, KIND_DOMAIN, STR(""), name) != NULL)
         return tau_fail(&t, EXIT_CONFLICT, STR("tau list domains"), "there is a domain %.*s already", STR_ARG(name));
-    made made = {0};
+    made_files made = {0};
     if (e.code == OK)
         e = domain_write(&t, m, &made, name, fqdn);
     if (e.code == OK)
@@ -145,7 +145,7 @@ int tau_new_application(cli *c)
     err e = tau_model(&t, &m, &found);
     if (e.code == OK && model_find(m, KIND_APPLICATION, STR(""), name) != NULL)
         return tau_fail(&t, EXIT_CONFLICT, STR("tau list"), "there is an application %.*s already", STR_ARG(name));
-    made made = {0};
+    made_files made = {0};
     if (e.code == OK)
         e = model_new_application(t.memory, id_new(t.memory), cli_value(c, "description"), &text);
     if (e.code == OK)
@@ -294,7 +294,7 @@ static void function_path_free(tau *t, const model *m, new_function *f, str *pat
 }
 
 // The domains that are named exist, or are the generated one, which is made then.
-static int function_domains(tau *t, const model *m, new_function *f, str *domains, made *made)
+static int function_domains(tau *t, const model *m, new_function *f, str *domains, made_files *made)
 {
     size_t count = cli_values(t->c, "domain", domains, PATHS_MAX);
     bool web = f->type.len == 0 || str_starts(f->type, STR("http"));
@@ -318,7 +318,7 @@ static int function_domains(tau *t, const model *m, new_function *f, str *domain
     return EXIT_OK;
 }
 
-static err template_copy(tau *t, const template_choice *choice, str folder, made *made)
+static err template_copy(tau *t, const template_choice *choice, str folder, made_files *made)
 {
     str path, bytes;
     for (size_t at = 0; assets_next(&at, &path, &bytes);) {
@@ -330,7 +330,7 @@ static err template_copy(tau *t, const template_choice *choice, str folder, made
     return ok();
 }
 
-static void function_said(tau *t, const made *made, str application, str name)
+static void function_said(tau *t, const made_files *made, str application, str name)
 {
     model *m;
     diagnoses found;
@@ -371,7 +371,7 @@ static void function_said(tau *t, const made *made, str application, str name)
         cli_diagnoses(t->c, t->root, &found);
 }
 
-static int function_make(tau *t, const model *m, made *made, str application, str name)
+static int function_make(tau *t, const model *m, made_files *made, str application, str name)
 {
     arena *a = t->memory;
     str paths[PATHS_MAX], domains[PATHS_MAX], text, file;
@@ -434,7 +434,7 @@ int tau_new_function(cli *c)
                             str_format(t.memory, "tau edit function %.*s", STR_ARG(name)),
                             "there is a function %.*s already",
                             STR_ARG(name));
-    made made = {0};
+    made_files made = {0};
     code = function_make(&t, m, &made, application, name);
     if (code != EXIT_OK) {
         made_undo(&t, &made);

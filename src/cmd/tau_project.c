@@ -85,7 +85,7 @@ static err configuration_push(tau *t, str description)
     checkout k = tau_checkout(t, t->config);
     str email = {0}, text;
     if (checkout_do(&k, &email, "config", "user.email", NULL).code != OK || !email_is_valid(email))
-        email = str_format(a, "%.*s@localhost", STR_ARG(t->account));
+        email = STR("");
     TRY(model_new_project(a, t->id, t->name, description, email, &text));
     TRY(tau_write(t, STR("config/config.yaml"), text));
     TRY(checkout_do(&k, NULL, "add", "config.yaml", NULL));

@@ -44,7 +44,7 @@ void http_server_close(http_server *s); // breaks what is open
 size_t http_server_connections(const http_server *s);
 
 const http_request *http_request_of(const http_exchange *x); // valid until the answer ends
-arena *http_arena(http_exchange *x); // request's lifetime, 1 MiB budget
+arena *http_arena(http_exchange *x);                         // request's lifetime, 1 MiB budget
 void *http_door(const http_exchange *x);
 const tls_peer *http_peer(const http_exchange *x);
 const char *http_remote(const http_exchange *x);
@@ -52,10 +52,10 @@ str http_request_id(http_exchange *x); // made at first use; base58
 void http_set_user(http_exchange *x, void *user);
 void *http_user(const http_exchange *x);
 // The connection broke, or the client closed its side, before the answer was complete: called once;
-// afterwards x is gone, and from within only the questions above may be asked.
-// Without it x stays valid until it is answered (into the void) or http_break(x), and on_drain is
-// called if it is set; except while a body is awaited: then it is gone without a word. So whoever keeps memory for an exchange that reads a body sets
-// it.
+// afterwards x is gone, and from within only the questions above may be asked. Without it x stays
+// valid until it is answered (into the void) or http_break(x), and on_drain is called if it is set;
+// except while a body is awaited: then it is gone without a word. So whoever keeps memory for an
+// exchange that reads a body sets it.
 void http_on_broken(http_exchange *x, void (*broken)(void *user, http_exchange *x));
 
 // Whole body in memory (sends 100-continue when asked). on_body is called once, never before this

@@ -173,12 +173,12 @@ static void soak_run(uint64_t seed, fault_kind fault)
 
 TEST(http_survives_clients_by_chance)
 {
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= 25; seed++)
         soak_run(seed, FAULT_NONE);
 }
 
 TEST(http_survives_clients_by_chance_with_failing_memory_and_writes)
 {
-    for (uint64_t seed = 1; seed <= 60; seed++)
+    for (uint64_t seed = 1; seed <= 25; seed++)
         soak_run(seed, seed % 2 == 0 ? FAULT_MEMORY : FAULT_WRITE);
 }

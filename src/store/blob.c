@@ -57,10 +57,11 @@ static err folder_open(int at, const char *name, DIR **out)
 {
     OWNED(fd_drop) int f = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (f < 0)
-        return fail_errno(errno, "open folder of blobs");
+        return errno == ENOENT ? fail(ERR_ABSENT, ENOENT, "open folder of blobs")
+                               : fail(ERR_SYSTEM, errno, "open folder of blobs");
     DIR *d = fdopendir(f);
     if (d == NULL)
-        return fail_errno(errno, "open folder of blobs");
+        return fail(ERR_MEMORY, errno, "open folder of blobs");
     (void)fd_move(&f);
     *out = d;
     return ok();
@@ -315,11 +316,10 @@ err blobs_remove_before(blobs *b, const sha256 *hash, uint64_t before_real_ms)
     struct stat info;
     err e = ok();
     (void)pthread_mutex_lock(&b->lock);
-    if (fstatat(b->folder, n.blob, &info, AT_SYMLINK_NOFOLLOW) != 0)
-        e = fail_errno(errno, "remove blob");
-    else if (stat_real_ms(&info) >= before_real_ms)
+    bool present = fstatat(b->folder, n.blob, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    if (present && stat_real_ms(&info) >= before_real_ms)
         e = fail(ERR_CONFLICT, 0, "blob was written again");
-    else if (unlinkat(b->folder, n.blob, 0) != 0)
+    else if (!present || unlinkat(b->folder, n.blob, 0) != 0)
         e = fail_errno(errno, "remove blob");
     (void)pthread_mutex_unlock(&b->lock);
     return e;

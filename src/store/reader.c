@@ -64,7 +64,7 @@ err reader_get(reader *r, str bucket, str key, arena *a, store_entry *out)
     store_bind(r->get, 1, bucket, true);
     store_bind(r->get, 2, key, false);
     int code = sqlite3_step(r->get);
-    err e = ok();
+    err e;
     store_entry found = {.revision = 0};
     if (code == SQLITE_ROW) {
         found.revision = (uint64_t)sqlite3_column_int64(r->get, 1);

@@ -126,20 +126,22 @@ static commit *store_take(store *s)
     while (s->waiting.first == NULL && !s->closing)
         (void)pthread_cond_wait(&s->wake, &s->lock);
     commit *first = s->waiting.first, *last = first;
-    size_t bytes = first != NULL ? first->bytes : 0;
-    for (size_t n = 1; last != NULL && last->next != NULL && n < BATCH_COMMITS_MAX &&
+    if (first == NULL) {
+        (void)pthread_mutex_unlock(&s->lock);
+        return NULL;
+    }
+    size_t bytes = first->bytes;
+    for (size_t n = 1; last->next != NULL && n < BATCH_COMMITS_MAX &&
                        bytes + last->next->bytes <= BATCH_BYTES_MAX;
          n++) {
         last = last->next;
         bytes += last->bytes;
     }
-    if (last != NULL) {
-        s->waiting.first = last->next;
-        last->next = NULL;
-        if (s->waiting.first == NULL)
-            s->waiting.last = &s->waiting.first;
-        s->waiting_bytes -= bytes;
-    }
+    s->waiting.first = last->next;
+    last->next = NULL;
+    if (s->waiting.first == NULL)
+        s->waiting.last = &s->waiting.first;
+    s->waiting_bytes -= bytes;
     (void)pthread_mutex_unlock(&s->lock);
     return first;
 }
@@ -320,6 +322,7 @@ err store_get(store *s, str bucket, str key, arena *a, store_entry *out)
     return reader_get(&s->reader, bucket, key, a, out);
 }
 
+// NOLINTNEXTLINE(readability-function-size): store.h's contract
 err store_list(store *s,
                str bucket,
                str prefix,

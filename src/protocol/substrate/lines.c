@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "protocol/substrate/substrate_inner.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -12,7 +12,8 @@
 
 // One ask for a document.
 struct document_ask {
-    substrate *substrate;
+    document_ask *next;
+    substrate *substrate; // NULL: it is closing
     project *project;
     uint64_t number;
 };
@@ -84,7 +85,7 @@ static err document_take(project *p, str document)
     return ok();
 }
 
-static void document_ask(project *p);
+static void document_want(project *p);
 
 static void substrate_on_retry(void *data)
 {
@@ -95,22 +96,26 @@ static void substrate_on_retry(void *data)
     while (map_next(s->projects, &at, &key, &value)) {
         project *p = value;
         if (p->memory == NULL && !p->removed)
-            document_ask(p);
+            document_want(p);
     }
 }
 
 static void document_on_reply(void *data, err e, const void *fields)
 {
-    struct document_ask *ask = data;
+    document_ask *ask = data;
     substrate *s = ask->substrate;
-    project *p = ask->project;
-    bool current = ask->number == p->asked && !p->removed;
-    free(ask);
-    s->asks--;
-    if (s->closing) {
-        substrate_end(s);
+    if (s == NULL) {
+        free(ask);
         return;
     }
+    project *p = ask->project;
+    bool current = ask->number == p->asked && !p->removed;
+    document_ask **at = &s->asked;
+    while (*at != ask)
+        at = &(*at)->next;
+    *at = ask->next;
+    free(ask);
+    s->asks--;
     const tns_get_reply *reply = fields;
     if (e.code == OK && current)
         e = document_take(p, reply->document);
@@ -121,15 +126,16 @@ static void document_on_reply(void *data, err e, const void *fields)
     substrate_changed(s);
 }
 
-static void document_ask(project *p)
+static void document_want(project *p)
 {
     substrate *s = p->substrate;
-    struct document_ask *ask = calloc(1, sizeof(*ask));
+    document_ask *ask = calloc(1, sizeof(*ask));
     if (ask == NULL) {
         timer_start(s->retry, DOCUMENT_RETRY_MS, 0);
         return;
     }
-    *ask = (struct document_ask){s, p, p->asked = ++s->numbers};
+    *ask = (document_ask){s->asked, s, p, p->asked = ++s->numbers};
+    s->asked = ask;
     s->asks++;
     tns_get_request request = {.project = str_of(p->id)};
     mesh_ask(s->context.mesh, STR(""), MSG_tns_get, NULL, &request, DOCUMENT_ASK_MS, document_on_reply, ask);
@@ -150,7 +156,7 @@ static void substrate_on_live(void *data, const store_entry *entry)
     }
     p->removed = entry->value.at == NULL;
     if (!p->removed) {
-        document_ask(p);
+        document_want(p);
         return;
     }
     project_clear(p);
@@ -239,7 +245,7 @@ static void substrate_free(substrate *s)
 
 void substrate_end(substrate *s)
 {
-    if (!s->closing || s->works > 0 || s->asks > 0)
+    if (!s->closing || s->works > 0)
         return;
     void (*closed)(void *data) = s->closed;
     void *data = s->closed_data;
@@ -312,6 +318,8 @@ static void substrate_close(void *state, void (*closed)(void *data), void *data)
     s->closed = closed;
     s->closed_data = data;
     mesh_watch_close(s->watch);
+    for (document_ask *ask = s->asked; ask != NULL; ask = ask->next)
+        ask->substrate = NULL; // its answer finds nobody
     timer_stop(s->publish);
     timer_stop(s->retry);
     if (s->workers != NULL) {

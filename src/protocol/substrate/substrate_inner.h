@@ -32,6 +32,7 @@ typedef struct function_count {
 } function_count;
 
 typedef struct substrate substrate;
+typedef struct document_ask document_ask;
 typedef struct project {
     substrate *substrate;
     char *id;
@@ -52,7 +53,8 @@ struct substrate {
     map *projects;    // id -> project
     map *counts;      // function id -> function_count
     map *modules;     // hash -> (any) of all live documents
-    size_t asks;      // documents on their way
+    document_ask *asked; // documents on their way
+    size_t asks;      // so many
     uint64_t numbers;
     bool complete;    // the watch has given all there was
     timer *publish, *retry;

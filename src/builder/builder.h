@@ -18,9 +18,11 @@ typedef struct builder_settings {
     const char *engine; // vm_flags(): part of the cache's key
     log_sink *log;
 } builder_settings;
-err builder_open(builder **out,
-                 const builder_settings *settings) MUST_USE; // clears work folders of a crash
-void builder_close(builder *b);                              // kills what runs; no callback follows
+// Clears work folders of a crash. ERR_UNSUPPORTED: no recipes are packed into this program.
+err builder_open(builder **out, const builder_settings *settings) MUST_USE;
+// Kills what runs; no callback follows. NULL is fine. The children end and their folders go in the
+// loop's next turns (some 10 ms), so the loop must still turn before loop_close().
+void builder_close(builder *b);
 
 typedef struct build build;
 typedef struct build_request {

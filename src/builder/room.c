@@ -231,6 +231,7 @@ err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings
         add(words, "sh");
     }
     add_room(words, r);
+    add_two(words, "--remount-ro", "/"); // an ordinary user's room owns its root folder
     add(words, "--");
     add_limits(words, r);
     add_work(words, r);

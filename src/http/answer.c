@@ -101,7 +101,7 @@ static char *head_make(
     if (length == UINT64_MAX && r->minor_zero && !x->answer_bodiless)
         x->last = true;
     p = put_status(p, status);
-    p = put(p, server_common(s));
+    p = put(p, http_server_common(s));
     if (x->answer_chunked) {
         p = put(p, STR("Transfer-Encoding: chunked\r\n"));
     } else if (length != UINT64_MAX && !bodiless) {
@@ -125,7 +125,7 @@ static void answer_lost(http_exchange *x)
     exchange_break(x, true);
 }
 
-void answer_whole(http_exchange *x, unsigned status, const http_headers *headers, str body)
+void exchange_answer(http_exchange *x, unsigned status, const http_headers *headers, str body)
 {
     exchange_weigh_body(x);
     bool joined = body.len <= ANSWER_JOIN_MAX;
@@ -169,7 +169,7 @@ void http_answer(http_exchange *x, unsigned status, const http_headers *headers,
         return;
     x->holds++;
     if (x->answer == ANSWER_NONE)
-        answer_whole(x, status, headers, body);
+        exchange_answer(x, status, headers, body);
     else
         answer_lost(x); // half an answer is on its way already
     exchange_release(x);

@@ -5,10 +5,10 @@
 
 #include <stdlib.h>
 
-void call_release(http_call *c)
+void client_call_release(http_call *c)
 {
     if (--c->holds == 0 && c->state == CALL_DONE)
-        call_free(c);
+        client_call_free(c);
 }
 
 // Gives the link back or closes it, and leaves the client's list: nothing of the client is used
@@ -22,9 +22,9 @@ static void call_leave(http_call *c, bool clean)
         if (again && !c->reading)
             conn_resume(c->link->c);
         if (again)
-            link_idle(c->link);
+            client_link_idle(c->link);
         else
-            link_close(c->link);
+            client_link_close(c->link);
     }
     if (c->previous != NULL)
         c->previous->next = c->next;
@@ -32,13 +32,13 @@ static void call_leave(http_call *c, bool clean)
         client->calls = c->next;
     if (c->next != NULL)
         c->next->previous = c->previous;
-    pool_release(c->pool);
+    client_pool_release(c->pool);
     c->pool = NULL;
     c->state = CALL_DONE;
     client_tick_update(client);
 }
 
-void call_done(http_call *c, err e)
+void client_call_done(http_call *c, err e)
 {
     if (c->state == CALL_DONE)
         return;
@@ -49,7 +49,7 @@ void call_done(http_call *c, err e)
         c->on_done(c->data, c, e, has_head ? &c->answer : NULL,
                    e.code == OK ? (str){c->body.len > 0 ? c->body.at : "", c->body.len}
                                 : (str){"", 0});
-    call_release(c);
+    client_call_release(c);
 }
 
 void http_call_cancel(http_call *c)
@@ -59,7 +59,7 @@ void http_call_cancel(http_call *c)
     c->holds++;
     c->on_done = NULL;
     call_leave(c, false);
-    call_release(c);
+    client_call_release(c);
 }
 
 // The connection is read while the reader wants it and has taken what came before.
@@ -75,19 +75,20 @@ static void reading_update(http_call *c)
         conn_pause(c->link->c);
 }
 
-void call_broke(http_call *c, err e)
+void client_call_broke(http_call *c, err e)
 {
     bool again = c->repeatable && c->link->reused && !c->answered;
-    link_close(c->link);
+    client_link_close(c->link);
     c->reading = true;
     c->ended = false;
     if (again) {
         c->repeatable = false;
-        e = link_open(c);
+        e = client_link_open(c);
         if (e.code == OK)
             return;
     }
-    call_done(c, e.code != OK ? e : fail(ERR_CLOSED, 0, "connection ended before the answer"));
+    client_call_done(c,
+                     e.code != OK ? e : fail(ERR_CLOSED, 0, "connection ended before the answer"));
 }
 
 static void call_tell_drain(http_call *c)
@@ -96,13 +97,13 @@ static void call_tell_drain(http_call *c)
         c->on_drain(c->data, c);
 }
 
-void call_started(http_call *c)
+void client_call_started(http_call *c)
 {
     str request = buf_str(&c->out);
     err e = conn_write(c->link->c, &request, 1);
     if (e.code != OK) {
         c->failed = fail(ERR_CLOSED, e.sys, e.what);
-        call_schedule(c);
+        client_call_schedule(c);
         return;
     }
     if (!c->repeatable || !c->link->reused)
@@ -113,7 +114,7 @@ void call_started(http_call *c)
 static void call_refuse(http_call *c, http_refusal r)
 {
     err_code code = r.status == 501 ? ERR_UNSUPPORTED : r.status == 431 ? ERR_LIMIT : ERR_SYNTAX;
-    call_done(c, fail(code, 0, r.what));
+    client_call_done(c, fail(code, 0, r.what));
 }
 
 // RFC 9112 6.3: how long the body is.
@@ -139,13 +140,14 @@ static void answer_begin(http_call *c)
 static void head_parse(http_call *c, size_t length)
 {
     if (c->scan.start != 0 || c->scan.lines > CLIENT_HEADERS_MAX + 1) {
-        call_done(c, fail(c->scan.start != 0 ? ERR_SYNTAX : ERR_LIMIT, 0, "head of the answer"));
+        client_call_done(
+            c, fail(c->scan.start != 0 ? ERR_SYNTAX : ERR_LIMIT, 0, "head of the answer"));
         return;
     }
     free(c->headers);
     c->headers = fault_hits(FAULT_MEMORY) ? NULL : calloc(c->scan.lines, sizeof(*c->headers));
     if (c->headers == NULL) {
-        call_done(c, fail(ERR_MEMORY, 0, "head of the answer"));
+        client_call_done(c, fail(ERR_MEMORY, 0, "head of the answer"));
         return;
     }
     http_head_room room = {c->headers, c->scan.lines, CLIENT_HEADERS_MAX, 0};
@@ -155,7 +157,7 @@ static void head_parse(http_call *c, size_t length)
     } else if (c->parsed.status >= 200) {
         answer_begin(c);
     } else if (c->parsed.status == 101 || ++c->interim > CLIENT_INTERIM_MAX) {
-        call_done(c, fail(ERR_UNSUPPORTED, 0, "interim answer"));
+        client_call_done(c, fail(ERR_UNSUPPORTED, 0, "interim answer"));
     } else {
         buf_clear(&c->head);
         c->scan = (http_scan){.seen = 0};
@@ -168,17 +170,17 @@ static void head_step(http_call *c, str *in)
     str some = str_first(*in, CLIENT_HEAD_MAX - before); // room for it all there is
     buf_add(&c->head, some);
     if (c->head.error.code != OK) {
-        call_done(c, c->head.error);
+        client_call_done(c, c->head.error);
         return;
     }
     http_scan_result found = http_scan_head(&c->scan, buf_str(&c->head), &length);
     if (found == HTTP_SCAN_BAD) {
-        call_done(c, fail(ERR_SYNTAX, 0, "bare line feed in the answer"));
+        client_call_done(c, fail(ERR_SYNTAX, 0, "bare line feed in the answer"));
     } else if (found == HTTP_SCAN_WHOLE) {
         *in = str_from(*in, length - before);
         head_parse(c, length);
     } else if (c->head.len == CLIENT_HEAD_MAX) {
-        call_done(c, fail(ERR_LIMIT, 0, "head of the answer"));
+        client_call_done(c, fail(ERR_LIMIT, 0, "head of the answer"));
     } else {
         *in = str_from(*in, in->len);
     }
@@ -210,14 +212,14 @@ static bool body_step(http_call *c, str *in)
         else
             buf_add(&c->body, piece);
         if (c->body.error.code != OK)
-            call_done(c, c->body.error);
+            client_call_done(c, c->body.error);
         return true;
     case HTTP_CHUNK_END:
         c->excess = in->len > 0;
-        call_done(c, ok());
+        client_call_done(c, ok());
         return false;
     case HTTP_CHUNK_BAD:
-        call_done(c, fail(ERR_SYNTAX, 0, "bad chunk in the answer"));
+        client_call_done(c, fail(ERR_SYNTAX, 0, "bad chunk in the answer"));
         return false;
     default:
         return false;
@@ -240,9 +242,9 @@ static void call_feed(http_call *c, str *in)
     if (c->state == CALL_DONE || c->paused || !c->ended)
         return;
     if (c->state == CALL_BODY && c->left == UINT64_MAX && !c->parsed.chunked && c->end.code == OK)
-        call_done(c, ok());
+        client_call_done(c, ok());
     else
-        call_broke(c, c->end);
+        client_call_broke(c, c->end);
 }
 
 static void call_feed_rest(http_call *c)
@@ -263,17 +265,17 @@ static void call_on_turn(void *data)
         if (c->failed.code == ERR_CLOSED && c->link != NULL) {
             err e = c->failed;
             c->failed = ok();
-            call_broke(c, e);
+            client_call_broke(c, e);
         } else {
-            call_done(c, c->failed);
+            client_call_done(c, c->failed);
         }
     } else if (c->state != CALL_DONE && !c->paused) {
         call_feed_rest(c);
     }
-    call_release(c);
+    client_call_release(c);
 }
 
-void call_schedule(http_call *c)
+void client_call_schedule(http_call *c)
 {
     // Without memory for it the tick asks again.
     if (c->scheduled || loop_defer(c->client->loop, call_on_turn, c).code != OK)
@@ -290,7 +292,7 @@ static void link_on_read(void *owner, conn *at, str bytes)
         return;
     http_call *c = k->call;
     if (c == NULL) { // nobody asked for anything
-        link_close(k);
+        client_link_close(k);
         return;
     }
     c->holds++;
@@ -306,8 +308,8 @@ static void link_on_read(void *owner, conn *at, str bytes)
         reading_update(c);
     }
     if (c->rest.error.code != OK)
-        call_done(c, c->rest.error);
-    call_release(c);
+        client_call_done(c, c->rest.error);
+    client_call_release(c);
 }
 
 static void link_on_end(void *owner, conn *at, err e)
@@ -318,7 +320,7 @@ static void link_on_end(void *owner, conn *at, err e)
         return;
     http_call *c = k->call;
     if (c == NULL) {
-        link_close(k);
+        client_link_close(k);
         return;
     }
     c->holds++;
@@ -326,7 +328,7 @@ static void link_on_end(void *owner, conn *at, err e)
     c->end = e;
     if (!c->paused)
         call_feed_rest(c);
-    call_release(c);
+    client_call_release(c);
 }
 
 static void link_on_drain(void *owner, conn *at)
@@ -338,19 +340,19 @@ static void link_on_drain(void *owner, conn *at)
     http_call *c = k->call;
     c->holds++;
     call_tell_drain(c);
-    call_release(c);
+    client_call_release(c);
 }
 
-const conn_events link_events = {
+const conn_events client_link_events = {
     .on_read = link_on_read, .on_end = link_on_end, .on_drain = link_on_drain};
 
-void call_connected(http_call *c)
+void client_call_connected(http_call *c)
 {
     c->holds++;
-    call_started(c);
+    client_call_started(c);
     if (c->link != NULL && c->failed.code == OK && !conn_write_full(c->link->c))
         call_tell_drain(c);
-    call_release(c);
+    client_call_release(c);
 }
 
 err http_call_send(http_call *c, str piece)
@@ -371,7 +373,7 @@ err http_call_send(http_call *c, str piece)
     err e = conn_write(c->link->c, pieces, COUNT(pieces));
     if (e.code != OK && e.code != ERR_LIMIT) {
         c->failed = e;
-        call_schedule(c);
+        client_call_schedule(c);
     }
     return e;
 }
@@ -391,7 +393,7 @@ void http_call_send_end(http_call *c)
     }
     if (e.code != OK && c->failed.code == OK) {
         c->failed = e;
-        call_schedule(c);
+        client_call_schedule(c);
     }
 }
 
@@ -410,5 +412,5 @@ void http_call_read_pause(http_call *c, bool paused)
     if (paused)
         reading_update(c);
     else
-        call_schedule(c); // what waits is delivered first, then reading goes on
+        client_call_schedule(c); // what waits is delivered first, then reading goes on
 }

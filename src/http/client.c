@@ -45,7 +45,7 @@ static void pool_free(client_pool *p)
 }
 
 // Freed with the last link and the last call that still know it.
-void pool_release(client_pool *p)
+void client_pool_release(client_pool *p)
 {
     if (--p->links > 0)
         return;
@@ -92,15 +92,15 @@ static void link_on_connect(void *owner, conn *c, err e)
         return;
     if (e.code == OK) {
         k->connected = true;
-        call_connected(k->call);
+        client_call_connected(k->call);
         return;
     }
     http_call *call = k->call;
     k->c = NULL; // closed already
-    call_broke(call, e);
+    client_call_broke(call, e);
 }
 
-err link_open(http_call *c)
+err client_link_open(http_call *c)
 {
     client_pool *p = c->pool;
     if (p->client->links >= CLIENT_LINKS_MAX)
@@ -109,7 +109,7 @@ err link_open(http_call *c)
     if (k == NULL)
         return fail(ERR_MEMORY, 0, "open connection");
     k->pool = p;
-    conn_settings settings = {.events = &link_events, .tls = p->tls};
+    conn_settings settings = {.events = &client_link_events, .tls = p->tls};
     err e = p->address[0] == '/' ? conn_connect_unix(&k->c, p->client->loop, p->address, &settings,
                                                      link_on_connect, k)
                                  : conn_connect(&k->c, p->client->loop, p->address, p->port,
@@ -136,7 +136,7 @@ static void link_leave_idle(client_link *k)
     k->pool->client->idle--;
 }
 
-void link_close(client_link *k)
+void client_link_close(client_link *k)
 {
     http_client *client = k->pool->client;
     if (k->call != NULL)
@@ -148,11 +148,11 @@ void link_close(client_link *k)
         conn_close(k->c);
     }
     client->links--;
-    pool_release(k->pool);
+    client_pool_release(k->pool);
     free(k);
 }
 
-void link_idle(client_link *k)
+void client_link_idle(client_link *k)
 {
     client_pool *p = k->pool;
     k->call->link = NULL;
@@ -167,7 +167,7 @@ void link_idle(client_link *k)
     client_link *oldest = k;
     while (oldest->next != NULL)
         oldest = oldest->next;
-    link_close(oldest);
+    client_link_close(oldest);
 }
 
 static void client_close_idle(client_pool *p, uint64_t now_ms)
@@ -176,9 +176,9 @@ static void client_close_idle(client_pool *p, uint64_t now_ms)
     for (client_link *k = p->idle, *next; k != NULL; k = next) {
         next = k->next;
         if (now_ms - k->idle_since_ms >= CLIENT_IDLE_MS)
-            link_close(k);
+            client_link_close(k);
     }
-    pool_release(p);
+    client_pool_release(p);
 }
 
 static void client_on_tick(void *data)
@@ -191,7 +191,7 @@ static void client_on_tick(void *data)
         if (k->failed.code == OK && now >= k->deadline_ms)
             k->failed = fail(ERR_TIMEOUT, 0, "deadline of the request");
         if (k->failed.code != OK)
-            call_schedule(k);
+            client_call_schedule(k);
     }
     for (size_t i = 0; i < CLIENT_POOL_BUCKETS; i++)
         for (client_pool *p = c->pools[i], *next; p != NULL; p = next) {
@@ -239,7 +239,7 @@ void http_client_close(http_client *c)
         return;
     c->closed = true;
     while (c->calls != NULL)
-        call_done(c->calls, fail(ERR_CLOSED, 0, "client closed"));
+        client_call_done(c->calls, fail(ERR_CLOSED, 0, "client closed"));
     for (size_t i = 0; i < CLIENT_POOL_BUCKETS; i++)
         for (client_pool *p = c->pools[i], *next; p != NULL; p = next) {
             next = p->next;
@@ -287,7 +287,7 @@ static http_call *call_make(http_client *client, const http_client_request *r)
     return c;
 }
 
-void call_free(http_call *c)
+void client_call_free(http_call *c)
 {
     buf_close(&c->out);
     buf_close(&c->head);
@@ -295,24 +295,24 @@ void call_free(http_call *c)
     buf_close(&c->body);
     free(c->headers);
     if (c->pool != NULL)
-        pool_release(c->pool);
+        client_pool_release(c->pool);
     free(c);
 }
 
 static err call_begin(http_call *c, const http_client_request *r)
 {
-    TRY(request_write(&c->out, r));
+    TRY(client_request_write(&c->out, r));
     c->pool = pool_take(c->client, r);
     if (c->pool == NULL)
         return fail(ERR_MEMORY, 0, "open connection");
     client_link *k = c->pool->idle;
     if (k == NULL)
-        return link_open(c);
+        return client_link_open(c);
     link_leave_idle(k);
     k->call = c;
     k->reused = true;
     c->link = k;
-    call_started(c);
+    client_call_started(c);
     return ok();
 }
 
@@ -325,7 +325,7 @@ err http_client_send(http_client *client, const http_client_request *request, ht
         return fail(ERR_MEMORY, 0, "send request");
     err e = call_begin(c, request);
     if (e.code != OK) {
-        call_free(c);
+        client_call_free(c);
         return e;
     }
     c->next = client->calls;

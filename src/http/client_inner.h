@@ -88,20 +88,21 @@ struct http_client {
 };
 
 // call.c
-extern const conn_events link_events;
-void call_done(http_call *c,
-               err e); // tells on_done and frees; the link is kept if it can be used again
-void call_schedule(http_call *c);     // looks at it on the next turn
-void call_started(http_call *c);      // its link can be used: writes the request, calls nobody
-void call_connected(http_call *c);    // its link was made: as above, and on_drain
-void call_broke(http_call *c, err e); // the link is gone: another try or the end
-void call_release(http_call *c);
-err request_write(buf *out, const http_client_request *r) MUST_USE; // request.c: head and body
+extern const conn_events client_link_events;
+void client_call_done(http_call *c,
+                      err e); // tells on_done and frees; the link is kept if it can be used again
+void client_call_schedule(http_call *c);  // looks at it on the next turn
+void client_call_started(http_call *c);   // its link can be used: writes the request, calls nobody
+void client_call_connected(http_call *c); // its link was made: as above, and on_drain
+void client_call_broke(http_call *c, err e); // the link is gone: another try or the end
+void client_call_release(http_call *c);
+err client_request_write(buf *out,
+                         const http_client_request *r) MUST_USE; // request.c: head and body
 
 // client.c
-err link_open(http_call *c) MUST_USE; // a fresh connection for the call
-void link_close(client_link *k);      // whatever it does
-void link_idle(client_link *k);       // its call is over and it can be used again
+err client_link_open(http_call *c) MUST_USE; // a fresh connection for the call
+void client_link_close(client_link *k);      // whatever it does
+void client_link_idle(client_link *k);       // its call is over and it can be used again
 void client_tick_update(http_client *c);
-void call_free(http_call *c);
-void pool_release(client_pool *p);
+void client_call_free(http_call *c);
+void client_pool_release(client_pool *p);

@@ -59,7 +59,7 @@ typedef struct world {
 static void world_open(world *w)
 {
     memset(w, 0, sizeof(*w));
-    CHECK(fixture_open(&w->f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(&w->f, (http_limits){.head_bytes = 0}).code == OK);
     CHECK(http_client_open(&w->client, w->f.l, 4).code == OK);
     buf_open(&w->o.body, 64 * 1024 * 1024);
     w->request = (http_client_request){.address = "127.0.0.1",
@@ -75,7 +75,7 @@ static void world_close(world *w)
 {
     http_client_close(w->client);
     buf_close(&w->o.body);
-    fixture_close(&w->f);
+    http_fixture_close(&w->f);
 }
 
 static void wait_for(world *w, const unsigned *count, unsigned value)
@@ -131,7 +131,7 @@ TEST(client_pools_connections_up_to_its_limit)
     for (size_t i = 0; i < 20; i++)
         CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
     wait_for(&w, &w.o.done, 20);
-    fixture_turn(&w.f, 30);
+    http_fixture_turn(&w.f, 30);
     CHECK(w.f.requests == 20 && http_server_connections(w.f.s) == 4);
     for (size_t i = 0; i < 4; i++)
         CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
@@ -172,7 +172,7 @@ TEST(client_streams_an_answer_as_fast_as_it_is_read)
     w.request.target = STR("/flood?20000000");
     CHECK(http_client_send(w.client, &w.request, &w.o.call).code == OK);
     wait_for(&w, &w.o.pieces, 1);
-    fixture_turn(&w.f, 100);
+    http_fixture_turn(&w.f, 100);
     CHECK(w.o.pieces == 1 && w.o.done == 0 && w.f.finished == 0 && w.o.heads == 1);
     for (unsigned turns = 0; w.o.done == 0 && turns < 100000; turns++) {
         http_call_read_pause(w.o.call, false);
@@ -224,14 +224,14 @@ TEST(client_cancels_without_a_callback)
     world_open(&w);
     w.request.target = STR("/wait");
     CHECK(http_client_send(w.client, &w.request, &w.o.call).code == OK);
-    fixture_turn(&w.f, 20);
+    http_fixture_turn(&w.f, 20);
     CHECK(w.f.kept != NULL);
     http_call_cancel(w.o.call);
-    fixture_turn(&w.f, 20);
+    http_fixture_turn(&w.f, 20);
     CHECK(w.o.done == 0 && w.f.broken == 1);
     CHECK(http_client_send(w.client, &w.request, &w.o.call).code == OK);
     http_call_cancel(w.o.call); // while it connects
-    fixture_turn(&w.f, 20);
+    http_fixture_turn(&w.f, 20);
     CHECK(w.o.done == 0);
     world_close(&w);
 }
@@ -256,7 +256,7 @@ TEST(client_closes_with_calls_under_way)
     world_open(&w);
     w.request.target = STR("/wait");
     CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
-    fixture_turn(&w.f, 20);
+    http_fixture_turn(&w.f, 20);
     CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
     http_client_close(w.client);
     w.client = NULL;
@@ -456,7 +456,7 @@ TEST(client_tries_once_more_when_a_reused_connection_was_dead)
     for (size_t kind = 0; kind < 3; kind++) {
         close(r.fd);
         r.fd = -1;
-        fixture_turn(&w.f, 20);
+        http_fixture_turn(&w.f, 20);
         w.request.method = STR("GET");
         stale_link(&w, &r);
         if (kind == 2)
@@ -465,7 +465,7 @@ TEST(client_tries_once_more_when_a_reused_connection_was_dead)
         raw_read(&r, &w);
         if (kind == 1)
             raw_say(&r, "H");
-        fixture_turn(&w.f, 10);
+        http_fixture_turn(&w.f, 10);
         close(r.fd);
         r.fd = -1;
         if (kind == 0) {

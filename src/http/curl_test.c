@@ -78,12 +78,12 @@ TEST(curl_keeps_one_connection_for_many_requests)
 {
     fixture f;
     curl_run c;
-    CHECK(fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
     CURL(&f, &c, "/pong", "-v", "URL", "URL", "URL");
-    CHECK(text_count(buf_str(&c.out), "HTTP/1.1 200 OK") == 3);
-    CHECK(text_count(buf_str(&c.out), "Re-using existing connection") == 2);
+    CHECK(http_text_count(buf_str(&c.out), "HTTP/1.1 200 OK") == 3);
+    CHECK(http_text_count(buf_str(&c.out), "Re-using existing connection") == 2);
     buf_close(&c.out);
-    fixture_close(&f);
+    http_fixture_close(&f);
 }
 
 TEST(curl_uploads_with_length_chunked_and_100_continue)
@@ -94,7 +94,7 @@ TEST(curl_uploads_with_length_chunked_and_100_continue)
     size_t len = 3 * 1000 * 1000 / 16 * 16;
     body_file(path, len);
     snprintf(data, sizeof(data), "@%s", path);
-    CHECK(fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
     static const char *const targets[] = {"/echo", "/stream"};
     for (size_t i = 0; i < 2; i++) {
         CURL(&f, &c, targets[i], "--data-binary", data, "URL"); // with Expect, since it is large
@@ -105,7 +105,7 @@ TEST(curl_uploads_with_length_chunked_and_100_continue)
         buf_close(&c.out);
     }
     CURL(&f, &c, "/echo", "-v", "-H", "Expect: 100-continue", "-d", "small", "URL");
-    CHECK(text_has(&c.out, "HTTP/1.1 100 Continue") && text_has(&c.out, "small"));
+    CHECK(http_text_has(&c.out, "HTTP/1.1 100 Continue") && http_text_has(&c.out, "small"));
     buf_close(&c.out);
     // An answer before the body is read arrives whole.
     CURL(&f, &c, "/limit", "-H", "Expect:", "--data-binary", data, "-w", "%{http_code}", "URL");
@@ -115,14 +115,14 @@ TEST(curl_uploads_with_length_chunked_and_100_continue)
     CHECK(str_is(buf_str(&c.out), STR("no403")));
     buf_close(&c.out);
     unlink(path);
-    fixture_close(&f);
+    http_fixture_close(&f);
 }
 
 TEST(curl_reads_all_kinds_of_answers)
 {
     fixture f;
     curl_run c;
-    CHECK(fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
     CURL(&f, &c, "/flood?10000000", "URL");
     CHECK(c.out.len == 10000000);
     buf_close(&c.out);
@@ -130,7 +130,7 @@ TEST(curl_reads_all_kinds_of_answers)
     CHECK(str_is(buf_str(&c.out), STR("one two")));
     buf_close(&c.out);
     CURL(&f, &c, "/pong", "-I", "URL");
-    CHECK(text_has(&c.out, "Content-Length: 4"));
+    CHECK(http_text_has(&c.out, "Content-Length: 4"));
     buf_close(&c.out);
     CURL(&f, &c, "/204", "-w", "%{http_code}", "URL");
     CHECK(str_is(buf_str(&c.out), STR("204")));
@@ -138,7 +138,7 @@ TEST(curl_reads_all_kinds_of_answers)
     CURL(&f, &c, "/late", "URL", "URL");
     CHECK(str_is(buf_str(&c.out), STR("/late/late")));
     buf_close(&c.out);
-    fixture_close(&f);
+    http_fixture_close(&f);
 }
 
 static void run(fixture *f, const char *const *argv)
@@ -190,7 +190,7 @@ TEST(http_speaks_mutual_tls_with_curl_and_with_itself)
     tls_context *server = NULL, *known = NULL, *stranger = NULL;
     http_client *client = NULL;
     CHECK(arena_open(&a, 100000).code == OK);
-    CHECK(fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(&f, (http_limits){.head_bytes = 0}).code == OK);
     char *cert_file = (char *)str_format(a, "/tmp/ctau-http-cert-%d", (int)getpid()).at;
     char *key_file = (char *)str_format(a, "/tmp/ctau-http-key-%d", (int)getpid()).at;
     run(&f,
@@ -233,7 +233,7 @@ TEST(http_speaks_mutual_tls_with_curl_and_with_itself)
     unsigned requests = f.requests;
     CHECK(tls_ask(&f, client, &r) != OK && f.requests == requests);
     http_client_close(client);
-    fixture_close(&f);
+    http_fixture_close(&f);
     tls_context_close(server);
     tls_context_close(known);
     tls_context_close(stranger);

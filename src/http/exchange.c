@@ -24,7 +24,7 @@ static bool body_pending(const http_exchange *x)
 void exchange_release(http_exchange *x)
 {
     if (--x->holds == 0 && x->phase == PHASE_GONE)
-        server_recycle(x);
+        http_server_recycle(x);
 }
 
 // Pauses and resumes the connection as the handler and the room for early bytes want it.
@@ -44,7 +44,7 @@ void exchange_detach(http_exchange *x)
 {
     conn_set_owner(x->c, NULL);
     x->c = NULL;
-    server_forget(x);
+    http_server_forget(x);
     x->phase = PHASE_GONE;
 }
 
@@ -195,7 +195,7 @@ void exchange_refuse(http_exchange *x, unsigned status, const char *what)
     int len = snprintf(text, sizeof(text), "%s\n", what);
     http_header type = {STR("Content-Type"), STR("text/plain; charset=utf-8")};
     if (x->phase < PHASE_ZOMBIE)
-        answer_whole(x, status, &(http_headers){&type, 1}, (str){text, (size_t)len});
+        exchange_answer(x, status, &(http_headers){&type, 1}, (str){text, (size_t)len});
     exchange_release(x);
 }
 
@@ -204,7 +204,7 @@ void exchange_timeout(http_exchange *x)
     if (x->phase == PHASE_BUSY)
         exchange_refuse(x, 408, "body took too long");
     else if (x->phase == PHASE_HEAD && x->head_len > 0)
-        head_refuse(x, 408, "head took too long");
+        exchange_refuse_head(x, 408, "head took too long");
     else
         exchange_break(x, x->phase == PHASE_SKIP);
 }

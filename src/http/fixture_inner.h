@@ -19,18 +19,18 @@ typedef struct fixture {
 // /wait (kept), /big?N (N bytes at once), /flood?N (N bytes with back-pressure), /chunks, /length,
 // /short, /ignore, /204, /304, /bad-headers, /err, /limit (collect at most 10 bytes), /take,
 // /slow-read (pauses), /host.
-err fixture_open(fixture *f, http_limits limits) MUST_USE;
-void fixture_close(fixture *f);
+err http_fixture_open(fixture *f, http_limits limits) MUST_USE;
+void http_fixture_close(fixture *f);
 
-int fixture_connect(fixture *f);
-void fixture_write(fixture *f, int fd, str bytes); // all of them, turning the loop meanwhile
+int http_fixture_connect(fixture *f);
+void http_fixture_write(fixture *f, int fd, str bytes); // all of them, turning the loop meanwhile
 // Turns the loop and reads until `out` holds `until` (after `from`), the peer closes, or 3 s have
 // passed.
-bool fixture_read(fixture *f, int fd, buf *out, const char *until);
-bool fixture_read_end(fixture *f, int fd, buf *out); // until the peer closes
-bool fixture_read_len(fixture *f, int fd, buf *out, size_t len);
-void fixture_turn(fixture *f, uint64_t ms); // turns for about that long
+bool http_fixture_read(fixture *f, int fd, buf *out, const char *until);
+bool http_fixture_read_end(fixture *f, int fd, buf *out); // until the peer closes
+bool http_fixture_read_len(fixture *f, int fd, buf *out, size_t len);
+void http_fixture_turn(fixture *f, uint64_t ms); // turns for about that long
 // One request on a connection of its own, until the peer closes.
-void fixture_ask(fixture *f, const char *request, buf *out);
-size_t text_count(str text, const char *part);
-bool text_has(const buf *b, const char *part);
+void http_fixture_ask(fixture *f, const char *request, buf *out);
+size_t http_text_count(str text, const char *part);
+bool http_text_has(const buf *b, const char *part);

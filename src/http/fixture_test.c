@@ -229,7 +229,7 @@ fixture_finished(void *data, http_exchange *x, unsigned status, uint64_t bytes, 
     f->last_status = status;
 }
 
-err fixture_open(fixture *f, http_limits limits)
+err http_fixture_open(fixture *f, http_limits limits)
 {
     int fd = -1;
     *f = (fixture){.l = NULL};
@@ -248,18 +248,18 @@ err fixture_open(fixture *f, http_limits limits)
         e = http_server_listen(f->s, fd, NULL, f);
     }
     if (e.code != OK)
-        fixture_close(f);
+        http_fixture_close(f);
     return e;
 }
 
-void fixture_close(fixture *f)
+void http_fixture_close(fixture *f)
 {
     conn_close(f->taken);
     http_server_close(f->s);
     loop_close(f->l);
 }
 
-int fixture_connect(fixture *f)
+int http_fixture_connect(fixture *f)
 {
     struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -269,7 +269,7 @@ int fixture_connect(fixture *f)
     return fd;
 }
 
-void fixture_write(fixture *f, int fd, str bytes)
+void http_fixture_write(fixture *f, int fd, str bytes)
 {
     uint64_t until = clock_now_ms() + 10000;
     while (bytes.len > 0 && clock_now_ms() < until) {
@@ -293,16 +293,16 @@ static int read_some(fixture *f, int fd, buf *out)
     return got > 0;
 }
 
-bool fixture_read(fixture *f, int fd, buf *out, const char *until)
+bool http_fixture_read(fixture *f, int fd, buf *out, const char *until)
 {
     uint64_t end = clock_now_ms() + 3000;
-    while (!text_has(out, until) && clock_now_ms() < end)
+    while (!http_text_has(out, until) && clock_now_ms() < end)
         if (read_some(f, fd, out) == 0)
             break;
-    return text_has(out, until);
+    return http_text_has(out, until);
 }
 
-bool fixture_read_len(fixture *f, int fd, buf *out, size_t len)
+bool http_fixture_read_len(fixture *f, int fd, buf *out, size_t len)
 {
     uint64_t end = clock_now_ms() + 20000;
     while (out->len < len && clock_now_ms() < end)
@@ -311,7 +311,7 @@ bool fixture_read_len(fixture *f, int fd, buf *out, size_t len)
     return out->len >= len;
 }
 
-bool fixture_read_end(fixture *f, int fd, buf *out)
+bool http_fixture_read_end(fixture *f, int fd, buf *out)
 {
     uint64_t end = clock_now_ms() + 8000;
     int more = -1;
@@ -321,7 +321,7 @@ bool fixture_read_end(fixture *f, int fd, buf *out)
     return more == 0;
 }
 
-void fixture_turn(fixture *f, uint64_t ms)
+void http_fixture_turn(fixture *f, uint64_t ms)
 {
     uint64_t end = clock_now_ms() + ms;
     do
@@ -329,15 +329,15 @@ void fixture_turn(fixture *f, uint64_t ms)
     while (clock_now_ms() < end);
 }
 
-void fixture_ask(fixture *f, const char *request, buf *out)
+void http_fixture_ask(fixture *f, const char *request, buf *out)
 {
-    int fd = fixture_connect(f);
+    int fd = http_fixture_connect(f);
     buf_clear(out);
-    fixture_write(f, fd, str_of(request));
-    CHECK(fixture_read_end(f, fd, out));
+    http_fixture_write(f, fd, str_of(request));
+    CHECK(http_fixture_read_end(f, fd, out));
 }
 
-size_t text_count(str text, const char *part)
+size_t http_text_count(str text, const char *part)
 {
     size_t count = 0;
     for (size_t at; (at = str_find(text, str_of(part))) < text.len; count++)
@@ -345,7 +345,7 @@ size_t text_count(str text, const char *part)
     return count;
 }
 
-bool text_has(const buf *b, const char *part)
+bool http_text_has(const buf *b, const char *part)
 {
     return b->len > 0 && str_find(buf_str(b), str_of(part)) < b->len;
 }

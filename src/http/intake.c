@@ -16,7 +16,7 @@ static void answer_clear(http_exchange *x)
 }
 
 // Refuses what never became a request, so that nothing of the former one is taken for it.
-void head_refuse(http_exchange *x, unsigned status, const char *what)
+void exchange_refuse_head(http_exchange *x, unsigned status, const char *what)
 {
     answer_clear(x);
     memset(&x->parsed.request, 0, sizeof(x->parsed.request));
@@ -80,7 +80,7 @@ static void head_parse(http_exchange *x, size_t length)
 {
     const http_limits *l = &x->server->limits;
     if (length > l->head_bytes) {
-        head_refuse(x, 431, "head too large");
+        exchange_refuse_head(x, 431, "head too large");
         return;
     }
     size_t lines = x->scan.lines < l->header_count + 1 ? x->scan.lines : l->header_count + 1;
@@ -106,9 +106,9 @@ static void head_wait(http_exchange *x, bool first)
     if (first)
         x->deadline_ms = exchange_now(x) + l->head_ms;
     if (x->scan.lines == 0 && x->head_len > l->target_bytes + HTTP_METHOD_MAX + 16)
-        head_refuse(x, 414, "target too long");
+        exchange_refuse_head(x, 414, "target too long");
     else if (x->head_len > l->head_bytes)
-        head_refuse(x, 431, "head too large");
+        exchange_refuse_head(x, 431, "head too large");
 }
 
 // Takes bytes of a head; false when nothing more can be done with what is there.
@@ -120,7 +120,7 @@ static bool head_step(http_exchange *x, str *in)
     size_t before = x->head_len, length = 0;
     // The first byte tells a TLS or HTTP/2 client at once.
     if (first && !((in->at[0] >= 'A' && in->at[0] <= 'Z') || in->at[0] == '\r')) {
-        head_refuse(x, 400, "not HTTP");
+        exchange_refuse_head(x, 400, "not HTTP");
         return false;
     }
     // A head that is whole is scanned where it lies, and only its own bytes are copied: the handler
@@ -139,7 +139,7 @@ static bool head_step(http_exchange *x, str *in)
     if (found == HTTP_SCAN_WHOLE) {
         head_parse(x, length);
     } else if (found == HTTP_SCAN_BAD) {
-        head_refuse(x, 400, "bare line feed");
+        exchange_refuse_head(x, 400, "bare line feed");
     } else {
         head_wait(x, first);
     }

@@ -16,14 +16,14 @@
 
 static void open_default(fixture *f, buf *out)
 {
-    CHECK(fixture_open(f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(f, (http_limits){.head_bytes = 0}).code == OK);
     buf_open(out, 64 * 1024 * 1024);
 }
 
 static void close_all(fixture *f, buf *out)
 {
     buf_close(out);
-    fixture_close(f);
+    http_fixture_close(f);
 }
 
 TEST(server_refuses_bad_heads_and_closes)
@@ -59,10 +59,10 @@ TEST(server_refuses_bad_heads_and_closes)
         buf_add(&request, str_of(cases[i].request));
         buf_add(&request, STR(GET("/pong"))); // nothing behind a refused request is read
         buf_add_byte(&request, 0);
-        fixture_ask(&f, request.at, &out);
+        http_fixture_ask(&f, request.at, &out);
         CHECK(str_starts(buf_str(&out), str_of(cases[i].answer)));
-        CHECK(text_count(buf_str(&out), "HTTP/1.1 ") == 1 &&
-              text_has(&out, "Connection: close\r\n"));
+        CHECK(http_text_count(buf_str(&out), "HTTP/1.1 ") == 1 &&
+              http_text_has(&out, "Connection: close\r\n"));
         buf_close(&request);
     }
     CHECK(http_server_connections(f.s) == 0);
@@ -86,10 +86,10 @@ TEST(server_bounds_head_target_and_header_count)
         for (size_t i = 0; kind == 3 && i < 40; i++)
             buf_add_format(&in, "X: %01000d\r\n", 1);
         buf_add(&in, STR("\r\n"));
-        int fd = fixture_connect(&f);
+        int fd = http_fixture_connect(&f);
         buf_clear(&out);
-        fixture_write(&f, fd, buf_str(&in));
-        CHECK(fixture_read_end(&f, fd, &out));
+        http_fixture_write(&f, fd, buf_str(&in));
+        CHECK(http_fixture_read_end(&f, fd, &out));
         CHECK(str_starts(buf_str(&out), kind < 2 ? STR("HTTP/1.1 414 ") : STR("HTTP/1.1 431 ")));
     }
     buf_close(&in);
@@ -101,12 +101,12 @@ TEST(server_refuses_a_gigabyte_before_reading_it)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd,
-                  STR("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n"
-                      "Expect: 100-continue\r\n\r\n"));
-    CHECK(fixture_read(&f, fd, &out, "413 Content Too Large"));
-    CHECK(!text_has(&out, "100 Continue") && f.last_status == 413);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd,
+                       STR("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n"
+                           "Expect: 100-continue\r\n\r\n"));
+    CHECK(http_fixture_read(&f, fd, &out, "413 Content Too Large"));
+    CHECK(!http_text_has(&out, "100 Continue") && f.last_status == 413);
     close(fd);
     close_all(&f, &out);
 }
@@ -116,19 +116,21 @@ TEST(server_closes_slow_and_idle_connections)
     http_limits limits = {.head_ms = 100, .idle_ms = 100, .body_idle_ms = 100};
     fixture f;
     buf out;
-    CHECK(fixture_open(&f, limits).code == OK);
+    CHECK(http_fixture_open(&f, limits).code == OK);
     buf_open(&out, 100000);
-    int silent = fixture_connect(&f), slow = fixture_connect(&f), idle = fixture_connect(&f),
-        body = fixture_connect(&f);
-    fixture_write(&f, slow, STR("GET /pong HTTP/1.1\r\nHos"));
-    fixture_write(&f, idle, STR(GET("/pong")));
-    fixture_write(&f, body, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
-    CHECK(fixture_read_end(&f, silent, &out) && out.len == 0);
-    CHECK(fixture_read_end(&f, slow, &out) && text_has(&out, "HTTP/1.1 408 "));
+    int silent = http_fixture_connect(&f), slow = http_fixture_connect(&f),
+        idle = http_fixture_connect(&f), body = http_fixture_connect(&f);
+    http_fixture_write(&f, slow, STR("GET /pong HTTP/1.1\r\nHos"));
+    http_fixture_write(&f, idle, STR(GET("/pong")));
+    http_fixture_write(&f, body,
+                       STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
+    CHECK(http_fixture_read_end(&f, silent, &out) && out.len == 0);
+    CHECK(http_fixture_read_end(&f, slow, &out) && http_text_has(&out, "HTTP/1.1 408 "));
     buf_clear(&out);
-    CHECK(fixture_read_end(&f, idle, &out) && text_count(buf_str(&out), "HTTP/1.1 ") == 1);
+    CHECK(http_fixture_read_end(&f, idle, &out) &&
+          http_text_count(buf_str(&out), "HTTP/1.1 ") == 1);
     buf_clear(&out);
-    CHECK(fixture_read_end(&f, body, &out) && text_has(&out, "HTTP/1.1 408 "));
+    CHECK(http_fixture_read_end(&f, body, &out) && http_text_has(&out, "HTTP/1.1 408 "));
     CHECK(http_server_connections(f.s) == 0);
     close_all(&f, &out);
 }
@@ -138,11 +140,11 @@ TEST(server_breaks_with_a_client_that_takes_nothing)
     http_limits limits = {.write_idle_ms = 200};
     fixture f;
     buf out;
-    CHECK(fixture_open(&f, limits).code == OK);
+    CHECK(http_fixture_open(&f, limits).code == OK);
     buf_open(&out, 100000);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/big?30000000")));
-    fixture_turn(&f, 1600);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/big?30000000")));
+    http_fixture_turn(&f, 1600);
     CHECK(http_server_connections(f.s) == 0);
     close(fd);
     close_all(&f, &out);
@@ -153,18 +155,18 @@ TEST(server_pauses_accepting_at_its_limit)
     http_limits limits = {.connections = 2};
     fixture f;
     buf out;
-    CHECK(fixture_open(&f, limits).code == OK);
+    CHECK(http_fixture_open(&f, limits).code == OK);
     buf_open(&out, 100000);
-    int one = fixture_connect(&f), two = fixture_connect(&f), three = fixture_connect(&f),
-        four = fixture_connect(&f);
-    fixture_write(&f, three, STR(GET_LAST("/pong")));
-    fixture_write(&f, four, STR(GET_LAST("/pong")));
-    fixture_turn(&f, 50);
+    int one = http_fixture_connect(&f), two = http_fixture_connect(&f),
+        three = http_fixture_connect(&f), four = http_fixture_connect(&f);
+    http_fixture_write(&f, three, STR(GET_LAST("/pong")));
+    http_fixture_write(&f, four, STR(GET_LAST("/pong")));
+    http_fixture_turn(&f, 50);
     CHECK(http_server_connections(f.s) == 2 && f.requests == 0);
     close(one);
-    CHECK(fixture_read_end(&f, three, &out) && text_has(&out, "PONG"));
+    CHECK(http_fixture_read_end(&f, three, &out) && http_text_has(&out, "PONG"));
     buf_clear(&out);
-    CHECK(fixture_read_end(&f, four, &out) && text_has(&out, "PONG"));
+    CHECK(http_fixture_read_end(&f, four, &out) && http_text_has(&out, "PONG"));
     close(two);
     close_all(&f, &out);
 }
@@ -174,10 +176,10 @@ TEST(server_ends_a_connection_after_its_last_request)
     http_limits limits = {.requests_per_connection = 2};
     fixture f;
     buf out;
-    CHECK(fixture_open(&f, limits).code == OK);
+    CHECK(http_fixture_open(&f, limits).code == OK);
     buf_open(&out, 100000);
-    fixture_ask(&f, GET("/pong") GET("/pong") GET("/pong"), &out);
-    CHECK(f.requests == 2 && text_count(buf_str(&out), "Connection: close") == 1);
+    http_fixture_ask(&f, GET("/pong") GET("/pong") GET("/pong"), &out);
+    CHECK(f.requests == 2 && http_text_count(buf_str(&out), "Connection: close") == 1);
     close_all(&f, &out);
 }
 
@@ -188,25 +190,27 @@ TEST(server_survives_the_failure_of_every_allocation)
         buf out;
         buf_open(&out, 1024 * 1024);
         CHECK(buf_reserve(&out, 200000) != NULL);
-        if (fixture_open(&f, (http_limits){.head_bytes = 0}).code != OK)
+        if (http_fixture_open(&f, (http_limits){.head_bytes = 0}).code != OK)
             break;
-        int fd = fixture_connect(&f);
+        int fd = http_fixture_connect(&f);
         fault_now = (fault_plan){FAULT_MEMORY, after, 1, 0};
-        fixture_write(
+        http_fixture_write(
             &f, fd,
             STR("GET /nowhere HTTP/1.1\r\nHost: a\r\nX: 1\r\nX: 1\r\nX: 1\r\nX: 1\r\n\r\n"));
-        fixture_write(&f, fd,
-                      STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-                          "5\r\nhello\r\n"));
-        fixture_write(&f, fd, STR("0\r\n\r\n" GET("/late") GET("/big?100000") GET_LAST("/pong")));
-        CHECK(fixture_read_end(&f, fd, &out));
+        http_fixture_write(
+            &f, fd,
+            STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                "5\r\nhello\r\n"));
+        http_fixture_write(&f, fd,
+                           STR("0\r\n\r\n" GET("/late") GET("/big?100000") GET_LAST("/pong")));
+        CHECK(http_fixture_read_end(&f, fd, &out));
         uint64_t seen = fault_now.seen;
         fault_now = (fault_plan){.what = FAULT_NONE};
-        CHECK(seen <= after || text_count(buf_str(&out), "PONG") <= 1);
-        CHECK(seen > after || text_count(buf_str(&out), "PONG") == 1);
+        CHECK(seen <= after || http_text_count(buf_str(&out), "PONG") <= 1);
+        CHECK(seen > after || http_text_count(buf_str(&out), "PONG") == 1);
         // The server itself goes on.
-        fixture_ask(&f, GET_LAST("/pong"), &out);
-        CHECK(text_has(&out, "PONG"));
+        http_fixture_ask(&f, GET_LAST("/pong"), &out);
+        CHECK(http_text_has(&out, "PONG"));
         CHECK(http_server_connections(f.s) == 0);
         close_all(&f, &out);
         if (seen <= after)
@@ -220,14 +224,14 @@ TEST(server_survives_the_failure_of_every_write)
         fixture f;
         buf out;
         open_default(&f, &out);
-        int fd = fixture_connect(&f);
+        int fd = http_fixture_connect(&f);
         fault_now = (fault_plan){FAULT_WRITE, after, 1, 0};
-        fixture_write(
+        http_fixture_write(
             &f, fd, STR(GET("/pong") GET("/chunks") GET("/late") GET("/length") GET_LAST("/pong")));
-        CHECK(fixture_read_end(&f, fd, &out));
+        CHECK(http_fixture_read_end(&f, fd, &out));
         fault_now = (fault_plan){.what = FAULT_NONE};
-        fixture_ask(&f, GET_LAST("/pong"), &out);
-        CHECK(text_has(&out, "PONG") && http_server_connections(f.s) == 0);
+        http_fixture_ask(&f, GET_LAST("/pong"), &out);
+        CHECK(http_text_has(&out, "PONG") && http_server_connections(f.s) == 0);
         close_all(&f, &out);
     }
 }
@@ -237,8 +241,8 @@ TEST(server_without_connections_lets_the_loop_sleep)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET_LAST("/pong"), &out);
-    fixture_turn(&f, 50);
+    http_fixture_ask(&f, GET_LAST("/pong"), &out);
+    http_fixture_turn(&f, 50);
     uint64_t start = clock_now_ms();
     loop_turn(f.l, 700);
     CHECK(clock_now_ms() - start >= 690);

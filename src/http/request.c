@@ -24,7 +24,7 @@ static bool method_has_body(str method)
            str_is(method, STR("PATCH"));
 }
 
-err request_write(buf *out, const http_client_request *r)
+err client_request_write(buf *out, const http_client_request *r)
 {
     if (!http_is_token(r->method) || !target_is_fine(r->target) || r->host.len == 0 ||
         !http_is_value(r->host) || str_find_byte(r->host, ' ') < r->host.len)

@@ -85,7 +85,7 @@ static void server_on_sweep(void *data)
         if (left || s->closed) // the list is not to be followed from here; the next sweep goes on
             break;
     }
-    server_release(s);
+    http_server_release(s);
 }
 
 static void accept_pause(http_server *s, bool paused)
@@ -98,7 +98,7 @@ static void accept_pause(http_server *s, bool paused)
             listener_pause(d->listener, paused);
 }
 
-void server_forget(http_exchange *x)
+void http_server_forget(http_exchange *x)
 {
     http_server *s = x->server;
     if (x->previous != NULL)
@@ -114,7 +114,7 @@ void server_forget(http_exchange *x)
         accept_pause(s, false);
 }
 
-void server_release(http_server *s)
+void http_server_release(http_server *s)
 {
     if (--s->users > 0 || !s->closed)
         return;
@@ -134,7 +134,7 @@ static void exchange_free(http_exchange *x)
     free(x);
 }
 
-void server_recycle(http_exchange *x)
+void http_server_recycle(http_exchange *x)
 {
     http_server *s = x->server;
     if (s->closed || s->spares == SERVER_SPARE_MAX) {
@@ -144,7 +144,7 @@ void server_recycle(http_exchange *x)
         s->spare = x;
         s->spares++;
     }
-    server_release(s);
+    http_server_release(s);
 }
 
 static http_exchange *exchange_take(http_server *s)
@@ -199,7 +199,7 @@ static void server_on_accept(void *data, conn *c)
         accept_pause(s, true);
 }
 
-str server_common(http_server *s)
+str http_server_common(http_server *s)
 {
     uint64_t now = loop_now_ms(s->settings.loop);
     if (now >= s->date_until_ms) {
@@ -299,7 +299,7 @@ void http_server_close(http_server *s)
         free(d);
     }
     timer_close(s->sweep);
-    server_release(s);
+    http_server_release(s);
 }
 
 size_t http_server_connections(const http_server *s)

@@ -114,9 +114,9 @@ struct http_server {
 // intake.c
 // One step with what is there; false when it needs more bytes, or somebody else's turn.
 bool exchange_step(http_exchange *x, str *in, unsigned *budget);
-void head_refuse(http_exchange *x,
-                 unsigned status,
-                 const char *what); // what never became a request
+void exchange_refuse_head(http_exchange *x,
+                          unsigned status,
+                          const char *what); // what never became a request
 
 // exchange.c
 uint64_t exchange_now(const http_exchange *x);
@@ -139,10 +139,10 @@ void exchange_detach(http_exchange *x);  // forgets its connection without closi
 void exchange_release(http_exchange *x); // a hold goes; frees what is gone
 
 // server.c
-void server_forget(http_exchange *x);  // leaves the list of connections
-void server_recycle(http_exchange *x); // frees it or keeps it for the next connection
-void server_release(http_server *s);
-str server_common(http_server *s); // "Server: x\r\nDate: ...\r\n"
+void http_server_forget(http_exchange *x);  // leaves the list of connections
+void http_server_recycle(http_exchange *x); // frees it or keeps it for the next connection
+void http_server_release(http_server *s);
+str http_server_common(http_server *s); // "Server: x\r\nDate: ...\r\n"
 
 // answer.c
-void answer_whole(http_exchange *x, unsigned status, const http_headers *headers, str body);
+void exchange_answer(http_exchange *x, unsigned status, const http_headers *headers, str body);

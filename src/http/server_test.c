@@ -14,14 +14,14 @@
 
 static void open_default(fixture *f, buf *out)
 {
-    CHECK(fixture_open(f, (http_limits){.head_bytes = 0}).code == OK);
+    CHECK(http_fixture_open(f, (http_limits){.head_bytes = 0}).code == OK);
     buf_open(out, 64 * 1024 * 1024);
 }
 
 static void close_all(fixture *f, buf *out)
 {
     buf_close(out);
-    fixture_close(f);
+    http_fixture_close(f);
 }
 
 TEST(server_answers_with_length_date_and_name)
@@ -29,9 +29,9 @@ TEST(server_answers_with_length_date_and_name)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET_LAST("/pong"), &out);
+    http_fixture_ask(&f, GET_LAST("/pong"), &out);
     CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 200 OK\r\nServer: test\r\nDate: ")));
-    CHECK(text_has(
+    CHECK(http_text_has(
         &out,
         " GMT\r\nContent-Length: 4\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\nPONG"));
     CHECK(f.requests == 1 && f.finished == 1 && f.last_status == 200);
@@ -43,15 +43,15 @@ TEST(server_keeps_a_connection_alive)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
+    int fd = http_fixture_connect(&f);
     for (size_t i = 1; i <= 50; i++) {
-        fixture_write(&f, fd, STR(GET("/pong")));
-        CHECK(fixture_read(&f, fd, &out, "PONG"));
+        http_fixture_write(&f, fd, STR(GET("/pong")));
+        CHECK(http_fixture_read(&f, fd, &out, "PONG"));
         buf_clear(&out);
     }
     CHECK(http_server_connections(f.s) == 1 && f.requests == 50);
     close(fd);
-    fixture_turn(&f, 20);
+    http_fixture_turn(&f, 20);
     CHECK(http_server_connections(f.s) == 0);
     close_all(&f, &out);
 }
@@ -64,22 +64,22 @@ TEST(server_answers_a_request_cut_at_every_byte)
     str whole = STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world");
     str chunked = STR("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
                       "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n");
-    int fd = fixture_connect(&f);
+    int fd = http_fixture_connect(&f);
     for (size_t cut = 1; cut < chunked.len; cut++) {
         for (size_t i = 0; i < 2; i++) {
             str text = i == 0 ? whole : chunked;
-            fixture_write(&f, fd, str_first(text, cut));
-            fixture_turn(&f, 0);
-            fixture_write(&f, fd, str_from(text, cut));
-            CHECK(fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
+            http_fixture_write(&f, fd, str_first(text, cut));
+            http_fixture_turn(&f, 0);
+            http_fixture_write(&f, fd, str_from(text, cut));
+            CHECK(http_fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
             buf_clear(&out);
         }
     }
     for (size_t i = 0; i < chunked.len; i++) {
-        fixture_write(&f, fd, (str){chunked.at + i, 1});
-        fixture_turn(&f, 0);
+        http_fixture_write(&f, fd, (str){chunked.at + i, 1});
+        http_fixture_turn(&f, 0);
     }
-    CHECK(fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
+    CHECK(http_fixture_read(&f, fd, &out, "\r\n\r\nhello world"));
     close(fd);
     close_all(&f, &out);
 }
@@ -93,9 +93,9 @@ TEST(server_answers_a_thousand_pipelined_requests_in_order)
     for (size_t i = 0; i < 1000; i++)
         buf_add_format(&in, "GET /host HTTP/1.1\r\nHost: n%zu.\r\n\r\n", i);
     buf_add(&in, STR(GET_LAST("/pong")));
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, buf_str(&in));
-    CHECK(fixture_read_end(&f, fd, &out));
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, buf_str(&in));
+    CHECK(http_fixture_read_end(&f, fd, &out));
     CHECK(f.requests == 1001);
     str rest = buf_str(&out);
     for (size_t i = 0; i < 1000; i++) {
@@ -115,15 +115,16 @@ TEST(server_pipelines_behind_late_answers_and_bodies)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f,
-                GET("/late") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" GET(
-                    "/late") "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread"
-                             "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-                             "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" GET_LAST("/late"),
-                &out);
-    CHECK(f.requests == 6 && text_count(buf_str(&out), "HTTP/1.1 200 OK") == 4);
-    CHECK(text_count(buf_str(&out), "HTTP/1.1 403 Forbidden") == 2);
-    CHECK(text_has(&out, "\r\n\r\nbody") && str_ends(buf_str(&out), STR("/late")));
+    http_fixture_ask(
+        &f,
+        GET("/late") "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" GET(
+            "/late") "POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread"
+                     "POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                     "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" GET_LAST("/late"),
+        &out);
+    CHECK(f.requests == 6 && http_text_count(buf_str(&out), "HTTP/1.1 200 OK") == 4);
+    CHECK(http_text_count(buf_str(&out), "HTTP/1.1 403 Forbidden") == 2);
+    CHECK(http_text_has(&out, "\r\n\r\nbody") && str_ends(buf_str(&out), STR("/late")));
     close_all(&f, &out);
 }
 
@@ -135,12 +136,12 @@ TEST(server_does_not_run_ahead_of_a_client_that_does_not_read)
     buf_open(&in, 16 * 1024 * 1024);
     for (size_t i = 0; i < 2000; i++)
         buf_add(&in, STR(GET("/big?100000")));
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, buf_str(&in));
-    fixture_turn(&f, 50);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, buf_str(&in));
+    http_fixture_turn(&f, 50);
     CHECK(f.requests < 200);
     unsigned before = f.requests;
-    CHECK(fixture_read_len(&f, fd, &out, 10 * 1000 * 1000));
+    CHECK(http_fixture_read_len(&f, fd, &out, 10 * 1000 * 1000));
     CHECK(f.requests > before);
     close(fd);
     buf_close(&in);
@@ -152,14 +153,14 @@ TEST(server_leaves_out_bodies_of_head_and_204_and_304)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, "HEAD /pong HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &out);
-    CHECK(text_has(&out, "Content-Length: 4\r\n") && str_ends(buf_str(&out), STR("\r\n\r\n")));
-    fixture_ask(&f, GET_LAST("/204"), &out);
-    CHECK(!text_has(&out, "Content-Length") && str_ends(buf_str(&out), STR("\r\n\r\n")));
-    fixture_ask(&f, GET_LAST("/304"), &out);
+    http_fixture_ask(&f, "HEAD /pong HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", &out);
+    CHECK(http_text_has(&out, "Content-Length: 4\r\n") && str_ends(buf_str(&out), STR("\r\n\r\n")));
+    http_fixture_ask(&f, GET_LAST("/204"), &out);
+    CHECK(!http_text_has(&out, "Content-Length") && str_ends(buf_str(&out), STR("\r\n\r\n")));
+    http_fixture_ask(&f, GET_LAST("/304"), &out);
     CHECK(str_ends(buf_str(&out), STR("\r\n\r\n")));
-    fixture_ask(&f, "HEAD /chunks HTTP/1.1\r\nHost: a\r\n\r\n" GET_LAST("/pong"), &out);
-    CHECK(!text_has(&out, "one") && text_has(&out, "PONG"));
+    http_fixture_ask(&f, "HEAD /chunks HTTP/1.1\r\nHost: a\r\n\r\n" GET_LAST("/pong"), &out);
+    CHECK(!http_text_has(&out, "one") && http_text_has(&out, "PONG"));
     close_all(&f, &out);
 }
 
@@ -168,18 +169,18 @@ TEST(server_sends_piecewise_chunked_or_with_a_length)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET("/chunks") GET_LAST("/length"), &out);
-    CHECK(text_has(&out, "Transfer-Encoding: chunked\r\n"));
-    CHECK(text_has(&out, "\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"));
-    CHECK(text_has(&out, "Content-Length: 7\r\n") &&
+    http_fixture_ask(&f, GET("/chunks") GET_LAST("/length"), &out);
+    CHECK(http_text_has(&out, "Transfer-Encoding: chunked\r\n"));
+    CHECK(http_text_has(&out, "\r\n\r\n4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n"));
+    CHECK(http_text_has(&out, "Content-Length: 7\r\n") &&
           str_ends(buf_str(&out), STR("\r\n\r\none two")));
     // HTTP/1.0 knows no chunks: the end of the connection ends the body.
-    fixture_ask(&f, "GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &out);
-    CHECK(!text_has(&out, "chunked") && text_has(&out, "Connection: close\r\n"));
+    http_fixture_ask(&f, "GET /chunks HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", &out);
+    CHECK(!http_text_has(&out, "chunked") && http_text_has(&out, "Connection: close\r\n"));
     CHECK(str_ends(buf_str(&out), STR("\r\n\r\none two")));
     // Less than announced: the peer must not take it for whole.
-    fixture_ask(&f, GET("/short"), &out);
-    CHECK(!text_has(&out, "two") && f.last_status == 499);
+    http_fixture_ask(&f, GET("/short"), &out);
+    CHECK(!http_text_has(&out, "two") && f.last_status == 499);
     close_all(&f, &out);
 }
 
@@ -188,14 +189,14 @@ TEST(server_speaks_http_1_0)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, "GET /pong HTTP/1.0\r\n\r\n", &out);
-    CHECK(text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("PONG")));
-    int fd = fixture_connect(&f);
+    http_fixture_ask(&f, "GET /pong HTTP/1.0\r\n\r\n", &out);
+    CHECK(http_text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("PONG")));
+    int fd = http_fixture_connect(&f);
     buf_clear(&out);
     for (size_t i = 0; i < 3; i++) {
-        fixture_write(&f, fd, STR("GET /pong HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
-        CHECK(fixture_read(&f, fd, &out, "Connection: keep-alive\r\n"));
-        CHECK(fixture_read(&f, fd, &out, "PONG"));
+        http_fixture_write(&f, fd, STR("GET /pong HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+        CHECK(http_fixture_read(&f, fd, &out, "Connection: keep-alive\r\n"));
+        CHECK(http_fixture_read(&f, fd, &out, "PONG"));
         buf_clear(&out);
     }
     close(fd);
@@ -207,10 +208,11 @@ TEST(server_drops_headers_that_would_split_or_frame_an_answer)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET("/bad-headers") GET_LAST("/pong"), &out);
-    CHECK(text_has(&out, "X-Good: yes\r\n") && !text_has(&out, "evil") && !text_has(&out, "X Bad"));
-    CHECK(!text_has(&out, "999") && !text_has(&out, "chunked"));
-    CHECK(text_count(buf_str(&out), "Connection: close") == 1 && text_has(&out, "PONG"));
+    http_fixture_ask(&f, GET("/bad-headers") GET_LAST("/pong"), &out);
+    CHECK(http_text_has(&out, "X-Good: yes\r\n") && !http_text_has(&out, "evil") &&
+          !http_text_has(&out, "X Bad"));
+    CHECK(!http_text_has(&out, "999") && !http_text_has(&out, "chunked"));
+    CHECK(http_text_count(buf_str(&out), "Connection: close") == 1 && http_text_has(&out, "PONG"));
     close_all(&f, &out);
 }
 
@@ -219,9 +221,9 @@ TEST(server_tells_errors_as_json_with_a_request_id)
     fixture f;
     buf out;
     open_default(&f, &out);
-    fixture_ask(&f, GET_LAST("/nowhere"), &out);
+    http_fixture_ask(&f, GET_LAST("/nowhere"), &out);
     CHECK(str_starts(buf_str(&out), STR("HTTP/1.1 404 Not Found\r\n")));
-    CHECK(text_has(
+    CHECK(http_text_has(
         &out,
         "{\"error\":{\"code\":\"absent\",\"message\":\"no such \\\"path\\\"\",\"request\":\""));
     close_all(&f, &out);
@@ -232,22 +234,22 @@ TEST(server_says_100_continue_only_to_who_waits_for_it)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd,
-                  STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
-                      "Expect: 100-continue\r\n\r\n"));
-    CHECK(fixture_read(&f, fd, &out, "HTTP/1.1 100 Continue\r\n\r\n"));
-    CHECK(!text_has(&out, "200 OK"));
-    fixture_write(&f, fd, STR("body"));
-    CHECK(fixture_read(&f, fd, &out, "\r\n\r\nbody"));
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd,
+                       STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                           "Expect: 100-continue\r\n\r\n"));
+    CHECK(http_fixture_read(&f, fd, &out, "HTTP/1.1 100 Continue\r\n\r\n"));
+    CHECK(!http_text_has(&out, "200 OK"));
+    http_fixture_write(&f, fd, STR("body"));
+    CHECK(http_fixture_read(&f, fd, &out, "\r\n\r\nbody"));
     // An answer without reading: the connection ends, since the body may or may not follow.
     buf_clear(&out);
-    fixture_write(&f, fd,
-                  STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
-                      "Expect: 100-continue\r\n\r\n"));
-    CHECK(fixture_read_end(&f, fd, &out));
-    CHECK(text_has(&out, "403 Forbidden") && !text_has(&out, "100 Continue"));
-    CHECK(text_has(&out, "Connection: close"));
+    http_fixture_write(&f, fd,
+                       STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n"
+                           "Expect: 100-continue\r\n\r\n"));
+    CHECK(http_fixture_read_end(&f, fd, &out));
+    CHECK(http_text_has(&out, "403 Forbidden") && !http_text_has(&out, "100 Continue"));
+    CHECK(http_text_has(&out, "Connection: close"));
     close_all(&f, &out);
 }
 
@@ -257,17 +259,18 @@ TEST(server_skips_small_unread_bodies_and_ends_at_large_ones)
     buf out;
     char *body = calloc(1, 200000);
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"));
-    fixture_write(&f, fd, (str){body, 60000});
-    fixture_write(&f, fd, STR(GET("/pong")));
-    CHECK(fixture_read(&f, fd, &out, "PONG"));
-    fixture_write(&f, fd,
-                  STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"));
-    fixture_write(&f, fd, (str){body, 200000});
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd,
+                       STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"));
+    http_fixture_write(&f, fd, (str){body, 60000});
+    http_fixture_write(&f, fd, STR(GET("/pong")));
+    CHECK(http_fixture_read(&f, fd, &out, "PONG"));
+    http_fixture_write(&f, fd,
+                       STR("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"));
+    http_fixture_write(&f, fd, (str){body, 200000});
     buf_clear(&out);
-    CHECK(fixture_read_end(&f, fd, &out)); // and no reset destroys the answer
-    CHECK(text_has(&out, "403 Forbidden") && text_has(&out, "Connection: close"));
+    CHECK(http_fixture_read_end(&f, fd, &out)); // and no reset destroys the answer
+    CHECK(http_text_has(&out, "403 Forbidden") && http_text_has(&out, "Connection: close"));
     free(body);
     close_all(&f, &out);
 }
@@ -277,15 +280,15 @@ TEST(server_streams_bodies_both_ways)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd,
-                  STR("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
-                      "chunked\r\n\r\n5\r\nhello\r\n"));
-    CHECK(fixture_read(&f, fd, &out, "5\r\nhello\r\n"));
-    fixture_write(&f, fd, STR("1\r\n!\r\n0\r\n\r\n"));
-    CHECK(fixture_read(&f, fd, &out, "1\r\n!\r\n0\r\n\r\n"));
-    fixture_write(&f, fd, STR(GET("/pong")));
-    CHECK(fixture_read(&f, fd, &out, "PONG"));
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd,
+                       STR("POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                           "chunked\r\n\r\n5\r\nhello\r\n"));
+    CHECK(http_fixture_read(&f, fd, &out, "5\r\nhello\r\n"));
+    http_fixture_write(&f, fd, STR("1\r\n!\r\n0\r\n\r\n"));
+    CHECK(http_fixture_read(&f, fd, &out, "1\r\n!\r\n0\r\n\r\n"));
+    http_fixture_write(&f, fd, STR(GET("/pong")));
+    CHECK(http_fixture_read(&f, fd, &out, "PONG"));
     close(fd);
     close_all(&f, &out);
 }
@@ -297,11 +300,11 @@ TEST(server_reads_no_faster_than_the_handler_wants)
     size_t len = 8 * 1024 * 1024;
     char *body = calloc(1, len);
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd,
-                  STR("POST /slow-read HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n"));
-    fixture_write(&f, fd, (str){body, len});
-    CHECK(fixture_read(&f, fd, &out, "read slowly"));
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(
+        &f, fd, STR("POST /slow-read HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n"));
+    http_fixture_write(&f, fd, (str){body, len});
+    CHECK(http_fixture_read(&f, fd, &out, "read slowly"));
     CHECK(f.piece_bytes == len && f.piece_count > 10);
     close(fd);
     free(body);
@@ -313,12 +316,12 @@ TEST(server_floods_no_faster_than_the_client_reads)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/flood?50000000")));
-    fixture_turn(&f, 50);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/flood?50000000")));
+    http_fixture_turn(&f, 50);
     CHECK(f.finished == 0);
-    CHECK(fixture_read_len(&f, fd, &out, 50000000));
-    CHECK(fixture_read(&f, fd, &out, "\r\n0\r\n\r\n") && f.drained > 3 && f.finished == 1);
+    CHECK(http_fixture_read_len(&f, fd, &out, 50000000));
+    CHECK(http_fixture_read(&f, fd, &out, "\r\n0\r\n\r\n") && f.drained > 3 && f.finished == 1);
     close(fd);
     close_all(&f, &out);
 }
@@ -328,12 +331,12 @@ TEST(server_tells_the_handler_that_the_client_went)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/wait")));
-    fixture_turn(&f, 20);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/wait")));
+    http_fixture_turn(&f, 20);
     CHECK(f.kept != NULL && f.broken == 0);
     close(fd);
-    fixture_turn(&f, 20);
+    http_fixture_turn(&f, 20);
     CHECK(f.kept == NULL && f.broken == 1 && f.last_status == 499);
     CHECK(http_server_connections(f.s) == 0);
     close_all(&f, &out);
@@ -344,15 +347,15 @@ TEST(server_lets_a_handler_answer_into_the_void)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/wait")));
-    fixture_turn(&f, 10);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/wait")));
+    http_fixture_turn(&f, 10);
     http_exchange *x = f.kept;
     http_on_broken(x, NULL); // it does not want to know
     struct linger reset = {1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     close(fd);
-    fixture_turn(&f, 20);
+    http_fixture_turn(&f, 20);
     CHECK(http_server_connections(f.s) == 0);
     CHECK(http_send(x, STR("piece")).code == ERR_CLOSED);
     http_answer_text(x, 200, "text/plain", STR("late"));
@@ -364,17 +367,18 @@ TEST(server_answers_a_client_that_closed_its_side)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/late") GET("/pong")));
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/late") GET("/pong")));
     shutdown(fd, SHUT_WR);
-    CHECK(fixture_read_end(&f, fd, &out));
-    CHECK(text_has(&out, "/late") && text_has(&out, "PONG"));
+    CHECK(http_fixture_read_end(&f, fd, &out));
+    CHECK(http_text_has(&out, "/late") && http_text_has(&out, "PONG"));
     // Half a request is nobody's.
-    fd = fixture_connect(&f);
+    fd = http_fixture_connect(&f);
     buf_clear(&out);
-    fixture_write(&f, fd, STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
+    http_fixture_write(&f, fd,
+                       STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo"));
     shutdown(fd, SHUT_WR);
-    CHECK(fixture_read_end(&f, fd, &out));
+    CHECK(http_fixture_read_end(&f, fd, &out));
     CHECK(out.len == 0 && http_server_connections(f.s) == 0);
     close_all(&f, &out);
 }
@@ -384,15 +388,15 @@ TEST(server_hands_over_the_connection)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/take")));
-    fixture_turn(&f, 20);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/take")));
+    http_fixture_turn(&f, 20);
     CHECK(f.taken != NULL && http_server_connections(f.s) == 0 && f.last_status == 101);
     static const conn_events none = {.on_read = NULL};
     conn_set_events(f.taken, &none);
     str hello = STR("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     CHECK(conn_write(f.taken, &hello, 1).code == OK);
-    CHECK(fixture_read(&f, fd, &out, "101 Switching"));
+    CHECK(http_fixture_read(&f, fd, &out, "101 Switching"));
     close(fd);
     close_all(&f, &out);
 }
@@ -402,18 +406,18 @@ TEST(server_drains_after_the_answers_that_are_due)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int idle = fixture_connect(&f), busy = fixture_connect(&f);
-    fixture_write(&f, idle, STR(GET("/pong")));
-    fixture_write(&f, busy, STR(GET("/wait")));
-    fixture_turn(&f, 20);
+    int idle = http_fixture_connect(&f), busy = http_fixture_connect(&f);
+    http_fixture_write(&f, idle, STR(GET("/pong")));
+    http_fixture_write(&f, busy, STR(GET("/wait")));
+    http_fixture_turn(&f, 20);
     CHECK(http_server_connections(f.s) == 2);
     http_server_drain(f.s);
-    CHECK(fixture_read_end(&f, idle, &out));
+    CHECK(http_fixture_read_end(&f, idle, &out));
     CHECK(http_server_connections(f.s) == 1);
     http_answer_text(f.kept, 200, "text/plain", STR("done"));
     buf_clear(&out);
-    CHECK(fixture_read_end(&f, busy, &out));
-    CHECK(text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("done")));
+    CHECK(http_fixture_read_end(&f, busy, &out));
+    CHECK(http_text_has(&out, "Connection: close\r\n") && str_ends(buf_str(&out), STR("done")));
     CHECK(http_server_connections(f.s) == 0);
     close_all(&f, &out);
 }
@@ -423,9 +427,9 @@ TEST(server_closes_while_a_handler_waits)
     fixture f;
     buf out;
     open_default(&f, &out);
-    int fd = fixture_connect(&f);
-    fixture_write(&f, fd, STR(GET("/wait") GET("/pong")));
-    fixture_turn(&f, 20);
+    int fd = http_fixture_connect(&f);
+    http_fixture_write(&f, fd, STR(GET("/wait") GET("/pong")));
+    http_fixture_turn(&f, 20);
     CHECK(f.kept != NULL);
     http_server_close(f.s);
     f.s = NULL;

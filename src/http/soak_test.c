@@ -113,7 +113,7 @@ static void socket_step(soak *s)
     unsigned i = roll(s, SOCKETS), what = roll(s, 16);
     char bytes[65536];
     if (s->fds[i] < 0) {
-        s->fds[i] = fixture_connect(&s->f);
+        s->fds[i] = http_fixture_connect(&s->f);
         s->left[i] = (str){"", 0};
     }
     if (what == 0) {
@@ -137,7 +137,7 @@ static void socket_step(soak *s)
 static void soak_run(uint64_t seed, fault_kind fault)
 {
     soak s = {.dice = seed * 0x9e3779b97f4a7c15u};
-    CHECK(fixture_open(&s.f, (http_limits){.head_ms = 300, .body_idle_ms = 300}).code == OK);
+    CHECK(http_fixture_open(&s.f, (http_limits){.head_ms = 300, .body_idle_ms = 300}).code == OK);
     CHECK(http_client_open(&s.client, s.f.l, 3).code == OK);
     for (size_t i = 0; i < SOCKETS; i++)
         s.fds[i] = -1;
@@ -160,15 +160,15 @@ static void soak_run(uint64_t seed, fault_kind fault)
     if (roll(&s, 2) == 0) { // the server goes first, or the client
         http_server_close(s.f.s);
         s.f.s = NULL;
-        fixture_turn(&s.f, 2);
+        http_fixture_turn(&s.f, 2);
     }
     http_client_close(s.client);
     CHECK(s.done == s.sent); // each call ended exactly once
     for (size_t i = 0; i < SOCKETS; i++)
         if (s.fds[i] >= 0)
             close(s.fds[i]);
-    fixture_turn(&s.f, 2);
-    fixture_close(&s.f);
+    http_fixture_turn(&s.f, 2);
+    http_fixture_close(&s.f);
 }
 
 TEST(http_survives_clients_by_chance)

@@ -7,6 +7,7 @@
 #include "http/server.h"
 #include "io/conn.h"
 #include "node/door.h"
+#include "worker/workers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,17 @@ static err node_certificate(struct node *n, arena *a, str *certificate, str *key
                            CERTIFICATE_DAYS, certificate, key);
 }
 
+static bool node_is_gateway(const struct node *n)
+{
+    return str_is(str_of(node_protocol(n)), STR("gateway"));
+}
+
+// Substrate's and gateway's p2p doors are accepted by workers, which relay what is not a call.
+static bool node_is_with_workers(const struct node *n)
+{
+    return node_is_gateway(n) || str_is(str_of(node_protocol(n)), STR("substrate"));
+}
+
 static void node_on_renew(void *data)
 {
     struct node *n = data;
@@ -93,6 +105,8 @@ static void node_on_renew(void *data)
         e = node_certificate(n, a, &certificate, &key);
         if (e.code == OK && n->p2p != NULL)
             e = p2p_door_renew(n->p2p, certificate, key);
+        if (e.code == OK && n->workers != NULL)
+            workers_identity(n->workers, node_is_gateway(n), certificate, key);
         arena_close(a);
     }
     if (e.code != OK)
@@ -124,6 +138,52 @@ static err node_open_p2p(struct node *n)
         e = p2p_door_open(&n->p2p, &settings);
     arena_close(a);
     return e;
+}
+
+// ---- what workers relay
+
+struct node_relay {
+    struct node *node;
+    uint64_t ticket;
+};
+
+static void node_on_relay_reply(void *data, str reply)
+{
+    struct node_relay *r = data;
+    if (r->node->workers != NULL)
+        workers_relayed(r->node->workers, r->ticket, reply);
+    free(r);
+}
+
+static void node_on_relay(void *data, uint64_t ticket, str peer_uri, str request)
+{
+    struct node *n = data;
+    struct node_relay *r = calloc(1, sizeof(*r));
+    if (r == NULL)
+        return; // the peer's own deadline ends it
+    *r = (struct node_relay){n, ticket};
+    p2p_relay(n->mesh, n->settings.universe, n->full_name, peer_uri, request, node_on_relay_reply, r);
+}
+
+static void node_on_workers_gone(void *data)
+{
+    ((struct node *)data)->workers = NULL;
+}
+
+// Before the protocol opens its sockets: they need the certificate.
+static err node_open_workers(struct node *n)
+{
+    if (n->settings.workers == NULL)
+        return fail(ERR_UNSUPPORTED, 0, "this node needs workers");
+    OWNED(arena_drop) arena *a = NULL;
+    str certificate, key;
+    TRY(arena_open(&a, NODE_MEMORY_BYTES));
+    TRY(node_certificate(n, a, &certificate, &key));
+    n->workers = n->settings.workers;
+    workers_identity(n->workers, node_is_gateway(n), certificate, key);
+    workers_on_relay(n->workers, node_is_gateway(n), node_on_relay, n);
+    workers_on_gone(n->workers, node_is_gateway(n), node_on_workers_gone, n);
+    return ok();
 }
 
 static err node_open_http(struct node *n)
@@ -169,7 +229,9 @@ static err node_start(struct node *n)
     TRY(mesh_serve(n->mesh, MSG_node_ping, node_on_ping, n));
     n->doors.address = s->doors.address;
     bool own = p != NULL && p->own_http;
-    if (!own)
+    if (node_is_with_workers(n))
+        TRY(node_open_workers(n));
+    else
         TRY(node_open_p2p(n));
     n->doors.p2p = s->doors.p2p;
     if (p != NULL)
@@ -190,6 +252,8 @@ static void node_free(struct node *n)
 {
     timer_close(n->beat);
     timer_close(n->renew);
+    if (n->workers != NULL)
+        workers_leave(n->workers, node_is_gateway(n));
     if (n->http != NULL)
         http_server_close(n->http);
     p2p_door_close(n->p2p);

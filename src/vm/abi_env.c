@@ -23,8 +23,8 @@ uint32_t abi_sleep(guest *g, wasmtime_val_raw_t *values)
 
 static void line_write(guest *g, int stream, str text)
 {
-    output_write(&g->call->output, stream, text);
-    output_write(&g->call->output, stream, STR("\n"));
+    guest_output_write(&g->call->output, stream, text);
+    guest_output_write(&g->call->output, stream, STR("\n"));
 }
 
 uint32_t abi_log(guest *g, wasmtime_val_raw_t *values)

@@ -229,11 +229,11 @@ TEST(abi_output_is_bounded)
     char line[1000];
     memset(line, 'x', sizeof line);
     for (int i = 0; i < 1000; i++)
-        output_write(&o, 1 + i % 2, (str){line, sizeof line});
-    output_flush(&o);
+        guest_output_write(&o, 1 + i % 2, (str){line, sizeof line});
+    guest_output_flush(&o);
     CHECK(o.lines.error.code == OK && o.lines.len > VM_OUTPUT_BYTES_MAX);
     CHECK(o.lines.len < VM_OUTPUT_BYTES_MAX + 1000);
-    output_close(&o);
+    guest_output_close(&o);
 }
 
 TEST(abi_abort_of_assemblyscript_is_a_trap_with_its_words)

@@ -134,7 +134,7 @@ uint32_t preview_write(guest *g, wasmtime_val_raw_t *values)
         str bytes;
         if (!guest_text(g, u32_at(vectors + 8 * i), u32_at(vectors + 8 * i + 4), &bytes))
             return WASI_FAULT;
-        output_write(&g->call->output, stream, bytes);
+        guest_output_write(&g->call->output, stream, bytes);
         written += bytes.len;
     }
     if (written > UINT32_MAX || !guest_put_u32(g, (uint32_t)values[3].i32, (uint32_t)written))

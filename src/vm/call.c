@@ -35,7 +35,7 @@ static vm_call *call_take(vm *v)
 static void call_free(vm_call *c)
 {
     answer_close(&c->answer);
-    output_close(&c->output);
+    guest_output_close(&c->output);
     buf_close(&c->scratch);
     buf_close(&c->text);
     free(c);
@@ -81,7 +81,7 @@ static void call_rewind(vm_call *c)
     c->body_closed = false;
     c->stage = STAGE_INSTANTIATE;
     answer_clear(&c->answer);
-    output_clear(&c->output);
+    guest_output_clear(&c->output);
     buf_clear(&c->text);
 }
 
@@ -210,8 +210,8 @@ static void call_end(vm_call *c, vm_outcome_kind kind)
         memory_note(c);
     store_close(c);
     engine_failure_drop(c);
-    output_flush(&c->output);
-    output_deliver(c);
+    guest_output_flush(&c->output);
+    guest_output_deliver(c);
     if (a->committed && o.kind == VM_OK && a->body.len > 0)
         c->owner->on_body(c, buf_str(&a->body));
     if (!a->committed && o.kind == VM_OK) {
@@ -270,7 +270,7 @@ static void fiber_step(vm_call *c)
         call_end(c, VM_OK);
         return;
     }
-    output_deliver(c);
+    guest_output_deliver(c);
     answer_commit(c);
     if (c->waiting)
         wait_ask(c, clock_now_us());

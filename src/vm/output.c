@@ -6,7 +6,7 @@
 
 enum { RECORD_BYTES = 5 }; // before each line: stream, length
 
-static void output_end_line(output *o, int stream)
+static void guest_output_end_line(output *o, int stream)
 {
     buf *partial = &o->partial[stream - 1];
     uint32_t len = (uint32_t)partial->len;
@@ -21,7 +21,7 @@ static void output_end_line(output *o, int stream)
     buf_clear(partial);
 }
 
-void output_write(output *o, int stream, str bytes)
+void guest_output_write(output *o, int stream, str bytes)
 {
     if (o->bytes + bytes.len > VM_OUTPUT_BYTES_MAX) {
         bytes.len = VM_OUTPUT_BYTES_MAX - o->bytes;
@@ -39,24 +39,24 @@ void output_write(output *o, int stream, str bytes)
         bool whole = end <= room;
         size_t len = whole ? end : room;
         buf_add(partial, str_first(bytes, len));
-        output_end_line(o, stream);
+        guest_output_end_line(o, stream);
         bytes = str_from(bytes, whole ? len + 1 : len);
     }
 }
 
-void output_flush(output *o)
+void guest_output_flush(output *o)
 {
     for (int stream = 1; stream <= 2; stream++)
         if (o->partial[stream - 1].len > 0)
-            output_end_line(o, stream);
+            guest_output_end_line(o, stream);
     if (o->cut) {
         o->cut = false;
         buf_add(&o->partial[1], STR("[output ends here: 64 KiB are kept of one call]"));
-        output_end_line(o, 2);
+        guest_output_end_line(o, 2);
     }
 }
 
-void output_clear(output *o)
+void guest_output_clear(output *o)
 {
     buf_reuse(&o->lines);
     buf_clear(&o->partial[0]);
@@ -65,14 +65,14 @@ void output_clear(output *o)
     o->cut = false;
 }
 
-void output_close(output *o)
+void guest_output_close(output *o)
 {
     buf_close(&o->lines);
     buf_close(&o->partial[0]);
     buf_close(&o->partial[1]);
 }
 
-void output_deliver(vm_call *c)
+void guest_output_deliver(vm_call *c)
 {
     buf *lines = &c->output.lines;
     const char *at = lines->at;

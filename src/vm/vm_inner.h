@@ -220,11 +220,11 @@ static inline void buf_reuse(buf *b)
 }
 
 // --- output.c
-void output_write(output *o, int stream, str bytes);
-void output_flush(output *o); // unfinished lines too
-void output_clear(output *o);
-void output_close(output *o);
-void output_deliver(vm_call *c);
+void guest_output_write(output *o, int stream, str bytes);
+void guest_output_flush(output *o); // unfinished lines too
+void guest_output_clear(output *o);
+void guest_output_close(output *o);
+void guest_output_deliver(vm_call *c);
 
 // --- module.c
 err module_link(vm_module *m, bool fiber) MUST_USE; // makes pre[fiber] when it is not there

@@ -174,6 +174,11 @@ static void worker_close(worker *w)
     http_client_close(w->client);
     functions_close(w);
     map_close(w->relays);
+    size_t at = 0;
+    str key;
+    void *value;
+    while (map_next(w->tallies, &at, &key, &value))
+        free(value);
     map_close(w->tallies);
     timer_close(w->beat);
     timer_close(w->flush);

@@ -22,6 +22,7 @@ struct hoarder {
     protocol_context context;
     timer *collect_timer;
     uint64_t collected;
+    struct collection *collection; // the one that runs
 };
 
 static bool hoarder_hash(str text, sha256 *out)
@@ -136,8 +137,8 @@ hoarder_on_status(void *data, mesh_incoming *in, const message_header *header, c
 // ---- collection: mark every hash named by a kept revision, then remove what is old and unmarked
 
 struct collection {
-    struct hoarder *hoarder;
-    mesh_incoming *in; // NULL when the timer asked
+    struct hoarder *hoarder; // NULL once hoarder has closed: what is under way ends
+    mesh_incoming *in;       // NULL when the timer asked
     arena *memory;
     map *named;
     bool dry;
@@ -155,8 +156,10 @@ static void collection_end(struct collection *c, err e)
         mesh_answer_err(c->in, e);
     else if (c->in != NULL)
         mesh_answer(c->in, &c->reply);
-    if (e.code != OK)
+    if (c->hoarder != NULL && e.code != OK)
         log_fail(c->hoarder->context.log, "collection stopped", e, NULL);
+    if (c->hoarder != NULL)
+        c->hoarder->collection = NULL;
     map_close(c->named);
     arena_close(c->memory);
 }
@@ -187,8 +190,12 @@ collection_sweep(void *data, const sha256 *hash, uint64_t size, uint64_t written
         return true;
     c->reply.blobs++;
     c->reply.bytes += size;
-    if (!c->dry)
-        c->error = blobs_remove(c->hoarder->context.blobs, hash);
+    if (c->dry)
+        return true;
+    // An upload that came back to it meanwhile keeps it.
+    err e =
+        blobs_remove_before(c->hoarder->context.blobs, hash, clock_real_ms() - COLLECT_YOUNGER_MS);
+    c->error = e.code == ERR_CONFLICT || e.code == ERR_ABSENT ? ok() : e;
     return c->error.code == OK;
 }
 
@@ -222,6 +229,10 @@ static void collection_on_revisions(void *data, err e, const void *fields)
 
 static void collection_next(struct collection *c)
 {
+    if (c->hoarder == NULL) {
+        collection_end(c, fail(ERR_CLOSED, 0, "hoarder stops"));
+        return;
+    }
     mesh *m = c->hoarder->context.mesh;
     if (c->revision_at < c->revisions_count) {
         tns_get_request ask = {.project = c->projects[c->project_at - 1],
@@ -261,6 +272,8 @@ static err collection_start(struct hoarder *h, mesh_incoming *in, bool dry)
 {
     enum { COLLECTION_BYTES = 64 << 20 };
     arena *a;
+    if (h->collection != NULL)
+        return fail(ERR_BUSY, 0, "a collection is under way");
     TRY(arena_open(&a, COLLECTION_BYTES));
     struct collection *c = arena_take(a, sizeof(*c));
     map *named = NULL;
@@ -270,6 +283,7 @@ static err collection_start(struct hoarder *h, mesh_incoming *in, bool dry)
         return e;
     }
     *c = (struct collection){.hoarder = h, .in = in, .memory = a, .named = named, .dry = dry};
+    h->collection = c;
     tns_projects_request ask = {.limit = 0};
     mesh_ask(h->context.mesh, STR(""), MSG_tns_projects, NULL, &ask, COLLECT_ASK_MS,
              collection_on_projects, c);
@@ -327,6 +341,10 @@ static void hoarder_close(void *state, void (*closed)(void *data), void *data)
 {
     struct hoarder *h = state;
     timer_close(h->collect_timer);
+    if (h->collection != NULL) {
+        h->collection->hoarder = NULL;
+        h->collection->in = NULL; // answered by the mesh when the node leaves it
+    }
     free(h);
     closed(data);
 }

@@ -49,7 +49,8 @@ static void answer_try(const dns_query *q, unsigned plan, size_t limit, bool str
     if (plan & 4 && q->rcode == DNS_NOERROR)
         for (unsigned i = 0; i < (plan & 31); i++) {
             dns_put_address(&a, name, 5, (const unsigned char *)"0123456789abcdef", i & 1 ? 4 : 16);
-            dns_put_name(&a, STR(""), 5, DNS_CNAME, name.len > i ? (str){name.at + i, name.len - i} : name);
+            dns_put_name(&a, STR(""), 5, DNS_CNAME,
+                         name.len > i ? (str){name.at + i, name.len - i} : name);
             dns_put_text(&a, soa.zone, 5, name);
         }
     if (plan & 8)

@@ -1,4 +1,5 @@
-// Fuzz target: any bytes as a push's head and as receive-pack's answer; a whole head stays what it is with bytes behind.
+// Fuzz target: any bytes as a push's head and as receive-pack's answer; a whole head stays what it
+// is with bytes behind.
 #include "repo/pkt_line.h"
 
 #include "base/str.h"
@@ -24,7 +25,8 @@ static void fuzz_head(arena *a, str bytes)
     if (result != PUSH_HEAD_WHOLE)
         return;
     for (size_t i = 0; i < h.count; i++)
-        if (h.commands[i].before.len != 40 || h.commands[i].after.len != 40 || h.commands[i].ref.len == 0)
+        if (h.commands[i].before.len != 40 || h.commands[i].after.len != 40 ||
+            h.commands[i].ref.len == 0)
             abort();
     if (h.deployment.len > 0 && (h.deployment_size < 1 || h.deployment_size > 16))
         abort();
@@ -33,7 +35,8 @@ static void fuzz_head(arena *a, str bytes)
     buf_add(&longer, bytes);
     buf_add(&longer, STR("0000PACK"));
     if (longer.error.code == OK &&
-        (push_head_read(a, buf_str(&longer), &again, &why) != PUSH_HEAD_WHOLE || again.count != h.count))
+        (push_head_read(a, buf_str(&longer), &again, &why) != PUSH_HEAD_WHOLE ||
+         again.count != h.count))
         abort();
 }
 

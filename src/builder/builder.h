@@ -26,9 +26,10 @@ void builder_close(builder *b);
 
 typedef struct build build;
 typedef struct build_request {
-    const char
-        *source; // folder with the function's sources and .taubyte/ (exported, ours until the end)
-    str source_id;         // id of exactly these bytes (git tree id), for the cache
+    // Folder with the function's sources and .taubyte/: exported, and ours until the end (as root it
+    // is given to the build's own user; scripts may change it).
+    const char *source;
+    str source_id;         // id of exactly these bytes (git tree id), for the cache; empty: none
     str name;              // function's name, for messages
     str path;              // "functions/ping_pong": what errors are relative to
     str call;              // export that must be there
@@ -41,26 +42,26 @@ typedef struct build_result {
     char wasm[65];   // blob of the .wasm (hex sha256)
     char module[65]; // blob of the compiled module
     uint64_t wasm_bytes;
-    str language; // go, c, rust, assemblyscript, other
-    str error; // one line for users, with file:line where known ("functions/ping_pong/ping.go:12:7:
-               // …")
+    str language; // go, c, rust, assemblyscript; empty when .taubyte could not be read
+    // One line for users, with the place where it is known:
+    // "functions/ping_pong/ping.go:12:7: …".
+    str error;
 } build_result;
-// Live output (compiler's own lines, each with its newline) and one end; never before build_start
-// returns.
+// Live output (the compilers' own lines, each with its newline) and one end; never before
+// build_start returns. on_output may cancel its own build, no other one.
 typedef struct build_events {
     void (*on_output)(void *data, build *b, str text);
     void (*on_end)(void *data, build *b, const build_result *result); // b is gone after it
     void *data;
 } build_events;
+// Identical builds in flight (same key, same path) are one: each hears all of its output.
 err build_start(build **out,
                 builder *b,
                 const build_request *request,
                 const build_events *events) MUST_USE;
 void build_cancel(build *b); // kills the children; no further callback
-// For `dream doctor` and start-up: which toolchains work here, as text lines "go 1.26.1
-// /usr/local/go/bin/go".
+// For `dream doctor` and start-up: which toolchains work here, as found at open. `language` is go,
+// c, rust, assemblyscript, or sandbox; `version` "1.26.1 /usr/local/go"; `problem` NULL, or why not.
 typedef void
 builder_toolchain(void *data, const char *language, const char *version, const char *problem);
-void builder_toolchains(builder *b,
-                        builder_toolchain *each,
-                        void *data); // asynchronous look-up is cached at open
+void builder_toolchains(builder *b, builder_toolchain *each, void *data);

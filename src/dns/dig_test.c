@@ -1,9 +1,8 @@
 // For tests: dig as a child process, its output collected while the loop turns.
-#include "dns/dig_inner.h"
-
 #include "base/clock.h"
 #include "base/str.h"
 #include "base/test.h"
+#include "dns/dig_inner.h"
 #include "io/proc.h"
 
 #include <stdio.h>
@@ -33,7 +32,8 @@ static void dig_on_end(void *data, proc *p, const proc_end *end)
 void dig_ask(loop *l, uint16_t port, const char *words, buf *out)
 {
     char port_text[8], kept[1024];
-    const char *argv[DIG_WORDS_MAX + 8] = {"dig", "@127.0.0.1", "-p", port_text, "+tries=1", "+time=2"};
+    const char *argv[DIG_WORDS_MAX + 8] = {"dig",     "@127.0.0.1", "-p",
+                                           port_text, "+tries=1",   "+time=2"};
     size_t count = 6;
     (void)snprintf(port_text, sizeof(port_text), "%u", port);
     (void)snprintf(kept, sizeof(kept), "%s", words);

@@ -5,7 +5,7 @@
 
 enum {
     LABEL_BYTES_MAX = 63,
-    POINTER = 0xc0, // the two bits that make a length byte a pointer
+    POINTER = 0xc0,    // the two bits that make a length byte a pointer
     RECORD_BYTES = 10, // type, class, ttl and length behind a name
     FLAG_ANSWER = 0x8000,
     FLAG_RECURSION = 0x0100,

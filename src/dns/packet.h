@@ -6,7 +6,7 @@ enum {
     DNS_NAME_BYTES_MAX = 255, // on the wire, with the root's zero
     DNS_TEXT_BYTES_MAX = 4 * DNS_NAME_BYTES_MAX,
     DNS_HEADER_BYTES = 12,
-    DNS_PLAIN_BYTES = 512,        // a datagram's answer to those who do not speak EDNS
+    DNS_PLAIN_BYTES = 512,         // a datagram's answer to those who do not speak EDNS
     DNS_DATAGRAM_BYTES_MAX = 1232, // never fragmented on any path that carries IPv6
     DNS_STREAM_BYTES_MAX = 65535,
 };

@@ -37,7 +37,9 @@ TEST(dns_query_is_read_with_its_case_and_its_limits)
     CHECK(q.rcode == DNS_NOERROR && q.edns && q.datagram_bytes_max == 4096 && q.dnssec_ok);
     CHECK(dns_query_read(BYTES(HEAD_EDNS NAME ASK_A OPT("\x01")), &q));
     CHECK(q.rcode == DNS_BADVERS && q.has_question);
-    CHECK(dns_query_read(BYTES(HEAD_QUERY "\x05" "a.b\\\xff\x00" ASK_A), &q));
+    CHECK(dns_query_read(BYTES(HEAD_QUERY "\x05"
+                                          "a.b\\\xff\x00" ASK_A),
+                         &q));
     CHECK(str_is(dns_question_text(&q.question), STR("a\\046b\\092\\255")));
     CHECK(dns_query_read(BYTES(HEAD_QUERY "\x00" ASK_A), &q) && q.rcode == DNS_NOERROR);
     CHECK(q.question.text_bytes == 0 && q.question.name_bytes == 1);
@@ -50,22 +52,31 @@ TEST(dns_query_malformed_is_refused_or_ignored)
         dns_rcode rcode;
         bool question;
     } rows[] = {
-        {BYTES("\x12\x34\x01\x00\x00\x02\x00\x00\x00\x00\x00\x00" NAME ASK_A NAME ASK_A), DNS_FORMERR, false},
+        {BYTES("\x12\x34\x01\x00\x00\x02\x00\x00\x00\x00\x00\x00" NAME ASK_A NAME ASK_A),
+         DNS_FORMERR, false},
         {BYTES("\x12\x34\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), DNS_FORMERR, false},
         {BYTES("\x12\x34\x01\x00\x00\x01\x00\x01\x00\x00\x00\x00" NAME ASK_A), DNS_FORMERR, true},
         {BYTES("\x12\x34\x28\x00\x00\x01\x00\x00\x00\x00\x00\x00" NAME ASK_A), DNS_NOTIMP, false},
-        {BYTES(HEAD_QUERY NAME ASK_A "x"), DNS_FORMERR, true},                // trails
-        {BYTES(HEAD_QUERY NAME "\x00\x01\x00"), DNS_FORMERR, false},          // cut
-        {BYTES(HEAD_QUERY "\x02Ns\x04test"), DNS_FORMERR, false},             // no root
-        {BYTES(HEAD_QUERY "\x40" "aa\x00" ASK_A), DNS_FORMERR, false},        // reserved bits
-        {BYTES(HEAD_QUERY "\xc0\x0c" ASK_A), DNS_FORMERR, false},             // points at itself
-        {BYTES(HEAD_QUERY "\x01" "a\xc0\x0c" ASK_A), DNS_FORMERR, false},     // a loop
-        {BYTES(HEAD_QUERY "\xc0\x04" ASK_A), DNS_FORMERR, false},             // into the header
+        {BYTES(HEAD_QUERY NAME ASK_A "x"), DNS_FORMERR, true},       // trails
+        {BYTES(HEAD_QUERY NAME "\x00\x01\x00"), DNS_FORMERR, false}, // cut
+        {BYTES(HEAD_QUERY "\x02Ns\x04test"), DNS_FORMERR, false},    // no root
+        {BYTES(HEAD_QUERY "\x40"
+                          "aa\x00" ASK_A),
+         DNS_FORMERR, false},                                     // reserved bits
+        {BYTES(HEAD_QUERY "\xc0\x0c" ASK_A), DNS_FORMERR, false}, // points at itself
+        {BYTES(HEAD_QUERY "\x01"
+                          "a\xc0\x0c" ASK_A),
+         DNS_FORMERR, false},                                     // a loop
+        {BYTES(HEAD_QUERY "\xc0\x04" ASK_A), DNS_FORMERR, false}, // into the header
         {BYTES(HEAD_QUERY "\xc0"), DNS_FORMERR, false},
-        {BYTES(HEAD_EDNS NAME ASK_A), DNS_FORMERR, true},                     // no record there
-        {BYTES(HEAD_EDNS NAME ASK_A "\xc0\x0c\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"), DNS_FORMERR, true},
-        {BYTES(HEAD_EDNS NAME ASK_A "\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x01"), DNS_FORMERR, true},
-        {BYTES("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x02" NAME ASK_A OPT("\x00") OPT("\x00")), DNS_FORMERR, true},
+        {BYTES(HEAD_EDNS NAME ASK_A), DNS_FORMERR, true}, // no record there
+        {BYTES(HEAD_EDNS NAME ASK_A "\xc0\x0c\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"),
+         DNS_FORMERR, true},
+        {BYTES(HEAD_EDNS NAME ASK_A "\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x01"),
+         DNS_FORMERR, true},
+        {BYTES("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x02" NAME ASK_A OPT("\x00")
+                   OPT("\x00")),
+         DNS_FORMERR, true},
     };
     dns_query q;
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -73,7 +84,8 @@ TEST(dns_query_malformed_is_refused_or_ignored)
         assert_int_equal(q.rcode, rows[i].rcode);
         CHECK(q.has_question == rows[i].question);
     }
-    CHECK(!dns_query_read(BYTES("\x12\x34\x81\x00\x00\x01\x00\x00\x00\x00\x00\x00" NAME ASK_A), &q));
+    CHECK(
+        !dns_query_read(BYTES("\x12\x34\x81\x00\x00\x01\x00\x00\x00\x00\x00\x00" NAME ASK_A), &q));
     CHECK(!dns_query_read(BYTES("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00"), &q));
     CHECK(!dns_query_read(STR(""), &q));
 }
@@ -128,7 +140,8 @@ TEST(dns_answer_compresses_names_and_counts_sections)
     dns_put_text(&a, STR("other"), 5, STR("hi"));
     str want = BYTES("\x12\x34\x85\x00\x00\x01\x00\x01\x00\x01\x00\x01" NAME ASK_A
                      "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x7f\x00\x00\x01"
-                     "\xc0\x0f\x00\x02\x00\x01\x00\x00\x00\x05\x00\x04\x01" "b\xc0\x0c"
+                     "\xc0\x0f\x00\x02\x00\x01\x00\x00\x00\x05\x00\x04\x01"
+                     "b\xc0\x0c"
                      "\x05other\x00\x00\x10\x00\x01\x00\x00\x00\x05\x00\x03\x02hi");
     CHECK(str_is(dns_answer_close(&a, false), want));
 }

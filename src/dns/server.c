@@ -51,7 +51,8 @@ struct dns_server {
 
 static bool dns_type_is_data(unsigned type)
 {
-    return type != 0 && type != DNS_OPT && (type < TYPE_TRANSFER_FIRST || type > TYPE_TRANSFER_LAST);
+    return type != 0 && type != DNS_OPT &&
+           (type < TYPE_TRANSFER_FIRST || type > TYPE_TRANSFER_LAST);
 }
 
 // The answer behind room for its length; empty: none.

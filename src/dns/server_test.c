@@ -42,7 +42,8 @@ static void zone_answer(void *data, const dns_question *q, dns_answer *a)
     if (www && q->type == DNS_A)
         dns_put_address(a, STR(""), 5, (const unsigned char *)"\x7f\x00\x00\x09", 4);
     if (www && q->type == DNS_AAAA)
-        dns_put_address(a, STR(""), 5, (const unsigned char *)"\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09", 16);
+        dns_put_address(a, STR(""), 5,
+                        (const unsigned char *)"\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09", 16);
     for (int i = 0; big && q->type == DNS_TXT && i < 40; i++) {
         char text[320];
         (void)snprintf(text, sizeof(text), "%03d%0290d", i, 0);
@@ -89,8 +90,8 @@ TEST(dns_server_answers_dig_by_udp_and_tcp)
     SAYS("WwW.eXample.tEst A", "WwW.eXample.tEst.\t5\tIN\tA\t127.0.0.9\n");
     SAYS("www.example.test AAAA", "fd00::9");
     SAYS("www.example.test MX", "status: NOERROR");
-    SAYS("www.example.test MX",
-         "example.test.\t\t5\tIN\tSOA\tns.example.test. hostmaster.example.test. 2026 60 30 600 5\n");
+    SAYS("www.example.test MX", "example.test.\t\t5\tIN\tSOA\tns.example.test. "
+                                "hostmaster.example.test. 2026 60 30 600 5\n");
     SAYS("alias.example.test A", "CNAME\twww.example.test.");
     SAYS("example.test SOA", "ANSWER: 1, AUTHORITY: 0");
     SAYS("example.test NS", "IN\tNS\tns.example.test.");
@@ -162,7 +163,9 @@ static size_t raw_read(struct town *t, int f, char *out, size_t want, uint64_t m
     return len;
 }
 
-#define QUERY "\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07" "example\x04test\x00\x00\x01\x00\x01"
+#define QUERY                                                     \
+    "\x00\x07\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07" \
+    "example\x04test\x00\x00\x01\x00\x01"
 enum { QUERY_BYTES = sizeof(QUERY) - 1, ANSWER_BYTES = QUERY_BYTES + 16 };
 
 TEST(dns_server_never_answers_an_answer_nor_a_fragment)

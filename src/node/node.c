@@ -26,6 +26,7 @@ struct node {
     log_sink *log;
     mesh *mesh;
     void *state; // of the protocol
+    workers *workers; // that accept on this node's p2p door; NULL: we do, or they are gone
     bool opened; // the protocol
     p2p_door *p2p;
     http_server *http;

@@ -1,10 +1,10 @@
 // A fetch: git upload-pack between the request's body and the answer's.
 //
-// The happy path is: 1. upload-pack starts; 2. the body flows in, the answer out, each held back by its reader; 3. its
-// end ends the answer. What can fail: git (what it says is shown), the client (git is ended).
-#include "repo/forge_inner.h"
-
+// The happy path is: 1. upload-pack starts; 2. the body flows in, the answer out, each held back by
+// its reader; 3. its end ends the answer. What can fail: git (what it says is shown), the client
+// (git is ended).
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <signal.h>
 
@@ -43,14 +43,15 @@ static void fetch_on_end(void *data, proc *p, const proc_end *end)
     c->proc = NULL;
     c->state = VISIT_ASKING;
     if (end->status != 0 && c->x != NULL)
-        log_line(c->forge->settings.log, LOG_WARN, "fetch failed", "owner", c->owner, "repository", c->name, "git",
-                 str_trim(buf_str(&c->errors)), NULL);
+        log_line(c->forge->settings.log, LOG_WARN, "fetch failed", "owner", c->owner, "repository",
+                 c->name, "git", str_trim(buf_str(&c->errors)), NULL);
     http_exchange *x = c->x;
     if (x != NULL && !c->started) {
         visit_answer_text(c, end->timed_out ? 504 : 500, "git upload-pack gave no answer");
     } else if (x != NULL) {
         c->x = NULL;
-        // An end by a signal is not the end of the answer. Otherwise git has said in it what was wrong.
+        // An end by a signal is not the end of the answer. Otherwise git has said in it what was
+        // wrong.
         if (end->signal != 0 || end->timed_out)
             http_break(x);
         else
@@ -62,7 +63,9 @@ static void fetch_on_end(void *data, proc *p, const proc_end *end)
 void fetch_start(forge_visit *c)
 {
     forge *f = c->forge;
-    err e = f->fetches >= FORGE_FETCHES_MAX ? fail(ERR_BUSY, 0, "too many fetches at once, try again") : ok();
+    err e = f->fetches >= FORGE_FETCHES_MAX
+                ? fail(ERR_BUSY, 0, "too many fetches at once, try again")
+                : ok();
     if (e.code == OK)
         e = input_run(c, "upload-pack", fetch_on_output, fetch_on_end);
     if (e.code != OK) {

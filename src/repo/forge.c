@@ -1,13 +1,13 @@
 // The forge's door: paths, tokens, owners; what is behind it is only reached by who may.
 //
-// The happy path is: 1. the path names a repository and a service; 2. auth knows the token's account; 3. auth knows
-// the repository, and its owner is that account; 4. the bare repository is made at its first use; 5. refs, fetch or
-// push. What can fail: 2 (401, so that git asks for a password), 3 (404, be it foreign or absent).
-#include "repo/forge_inner.h"
-
+// The happy path is: 1. the path names a repository and a service; 2. auth knows the token's
+// account; 3. auth knows the repository, and its owner is that account; 4. the bare repository is
+// made at its first use; 5. refs, fetch or push. What can fail: 2 (401, so that git asks for a
+// password), 3 (404, be it foreign or absent).
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -45,7 +45,8 @@ static bool path_read(str path, forge_path *out)
     if (!str_ends(out->name, STR(".git")) || path.at == NULL)
         return false;
     out->name = str_first(out->name, out->name.len - 4);
-    return name_is_safe(out->owner, OWNER_MAX_BYTES, "-_") && name_is_safe(out->name, NAME_MAX_BYTES, ".-_");
+    return name_is_safe(out->owner, OWNER_MAX_BYTES, "-_") &&
+           name_is_safe(out->name, NAME_MAX_BYTES, ".-_");
 }
 
 bool forge_is_path(str path)
@@ -109,7 +110,8 @@ void visit_answer(forge_visit *c, unsigned status, const char *type, str body)
     if (status == 401) {
         list[2] = (http_header){STR("WWW-Authenticate"), STR("Basic realm=\"ctau\"")};
         // A page's fetch would freeze on the browser's password box; git does not send this header.
-        bool page = http_header_find(&http_request_of(x)->headers, STR("Sec-Fetch-Mode")).at != NULL;
+        bool page =
+            http_header_find(&http_request_of(x)->headers, STR("Sec-Fetch-Mode")).at != NULL;
         headers.count = page ? 2 : 3;
     }
     http_answer(x, status, &headers, body);
@@ -156,7 +158,8 @@ static void visit_on_broken(void *user, http_exchange *x)
         visit_free(c);
         break;
     case VISIT_RUNNING:
-        // A push that came whole goes on: its refs may be written already. One that was cut fails by itself.
+        // A push that came whole goes on: its refs may be written already. One that was cut fails
+        // by itself.
         if (c->push)
             proc_write_end(c->proc);
         else
@@ -185,20 +188,24 @@ static void visit_on_repository(void *data, err e, const void *fields)
         visit_free(c);
         return;
     }
-    const repository_record *r = e.code == OK && reply->repositories.count > 0 ? reply->repositories.at : NULL;
+    const repository_record *r =
+        e.code == OK && reply->repositories.count > 0 ? reply->repositories.at : NULL;
     if (r == NULL && (e.code == OK || e.code == ERR_ABSENT))
         e = fail(ERR_ABSENT, 0, "there is no such repository, or it is not yours");
     if (r != NULL) {
         c->id = str_copy(c->memory, r->id);
         c->owner = str_copy(c->memory, r->owner);
         c->name = str_copy(c->memory, r->name);
-        bool safe = name_is_safe(r->owner, OWNER_MAX_BYTES, "-_") && name_is_safe(r->name, NAME_MAX_BYTES, ".-_");
+        bool safe = name_is_safe(r->owner, OWNER_MAX_BYTES, "-_") &&
+                    name_is_safe(r->name, NAME_MAX_BYTES, ".-_");
         c->repository = safe ? repository_find(c->forge, c->owner, c->name) : NULL;
         if (c->repository == NULL)
             e = fail(ERR_BUSY, 0, "the forge holds too many repositories");
     }
     if (e.code != OK) {
-        visit_end(c, e.code == ERR_ABSENT ? e : fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
+        visit_end(
+            c, e.code == ERR_ABSENT ? e : fail(ERR_BUSY, e.sys, "auth does not answer, try again"),
+            "forge");
         return;
     }
     if (c->repository->ready)
@@ -221,15 +228,17 @@ static void visit_on_token(void *data, err e, const void *fields)
     } else if (e.code != OK) {
         visit_end(c, fail(ERR_BUSY, e.sys, "auth does not answer, try again"), "forge");
     } else if (!str_is_nocase(reply->account, c->owner)) {
-        visit_end(c, fail(ERR_ABSENT, 0, "there is no such repository, or it is not yours"), "forge");
+        visit_end(c, fail(ERR_ABSENT, 0, "there is no such repository, or it is not yours"),
+                  "forge");
     } else {
         auth_repository_get_request ask = {.owner = c->owner, .name = c->name};
-        mesh_ask(c->forge->settings.mesh, STR(""), MSG_auth_repository_get, NULL, &ask, FORGE_ASK_MS,
-                 visit_on_repository, c);
+        mesh_ask(c->forge->settings.mesh, STR(""), MSG_auth_repository_get, NULL, &ask,
+                 FORGE_ASK_MS, visit_on_repository, c);
     }
 }
 
-// The token, be it a Bearer's or a Basic's password (or its user, when there is no password). Empty without one.
+// The token, be it a Bearer's or a Basic's password (or its user, when there is no password). Empty
+// without one.
 static str token_read(arena *a, const http_headers *headers)
 {
     str value = http_header_find(headers, STR("Authorization"));
@@ -262,7 +271,8 @@ static unsigned visit_read(forge_visit *c, const http_request *r, const forge_pa
     if (!str_is(r->method, STR("POST")))
         return 405;
     str type = http_header_find(&r->headers, STR("Content-Type"));
-    if (!str_is(type, c->push ? STR("application/x-git-receive-pack-request") : STR("application/x-git-upload-pack-request")))
+    if (!str_is(type, c->push ? STR("application/x-git-receive-pack-request")
+                              : STR("application/x-git-upload-pack-request")))
         return 415;
     str packed = http_header_find(&r->headers, STR("Content-Encoding"));
     if (packed.len == 0 || str_is_nocase(packed, STR("identity")))
@@ -296,7 +306,8 @@ static forge_visit *visit_open(forge *f, http_exchange *x)
 
 void forge_handle(forge *f, http_exchange *x, str path)
 {
-    static const char *const reasons[] = {[404 - 400] = "there is nothing here: this is git's smart HTTP",
+    static const char *const reasons[] = {[404 - 400] =
+                                              "there is nothing here: this is git's smart HTTP",
                                           [405 - 400] = "not with this method",
                                           [415 - 400] = "not a body that git sends"};
     forge_visit *c = f->closing ? NULL : visit_open(f, x);
@@ -324,13 +335,14 @@ void forge_handle(forge *f, http_exchange *x, str path)
     if (!c->advertise)
         input_open(c);
     auth_token_check_request ask = {.token = c->token};
-    mesh_ask(f->settings.mesh, STR(""), MSG_auth_token_check, NULL, &ask, FORGE_ASK_MS, visit_on_token, c);
+    mesh_ask(f->settings.mesh, STR(""), MSG_auth_token_check, NULL, &ask, FORGE_ASK_MS,
+             visit_on_token, c);
 }
 
 // ---- the forge
 
-// No configuration but the repository's: neither the system's nor that of whoever runs us. The repositories may belong
-// to another user.
+// No configuration but the repository's: neither the system's nor that of whoever runs us. The
+// repositories may belong to another user.
 static err forge_environment(forge *f)
 {
     const char *path = getenv("PATH");

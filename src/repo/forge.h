@@ -9,14 +9,16 @@ typedef struct forge forge;
 typedef struct forge_settings {
     loop *loop;
     mesh *mesh;         // asks auth.repository.get, auth.token.check, patrick.push
-    const char *folder; // bare repositories OWNER/NAME.git live here; made at their first use when auth knows them
+    const char *folder; // bare repositories OWNER/NAME.git live here; made at their first use when
+                        // auth knows them
     log_sink *log;
 } forge_settings;
 err forge_open(forge **out, const forge_settings *settings) MUST_USE;
 void forge_close(forge *f);
 // Does this path look like git's (/OWNER/NAME.git/info/refs, …)?
 bool forge_is_path(str path);
-// Answers one request whose path (after the universe's prefix was cut) is `path`: "/alice/tb_hello.git/info/refs".
-// A push is answered after the objects and refs are fsynced and patrick's job rows are durable; when patrick cannot
-// record it, the pushed refs are put back and git is told why.
+// Answers one request whose path (after the universe's prefix was cut) is `path`:
+// "/alice/tb_hello.git/info/refs". A push is answered after the objects and refs are fsynced and
+// patrick's job rows are durable; when patrick cannot record it, the pushed refs are put back and
+// git is told why.
 void forge_handle(forge *f, http_exchange *x, str path);

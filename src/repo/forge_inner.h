@@ -1,31 +1,33 @@
-// What the forge's files share: one visit (a request and what it sets going), one lock per repository.
+// What the forge's files share: one visit (a request and what it sets going), one lock per
+// repository.
 #pragma once
-#include "repo/forge.h"
-
 #include "base/buf.h"
 #include "base/compress.h"
 #include "base/map.h"
 #include "io/proc.h"
+#include "repo/forge.h"
 #include "repo/pkt_line.h"
 #include "repo/repo.h"
 
 enum {
     FORGE_REPOSITORIES_MAX = 100000,
-    FORGE_FETCHES_MAX = 32, // upload-pack at work
-    FORGE_PUSHES_MAX = 64,  // running or waiting for their repository
+    FORGE_FETCHES_MAX = 32,  // upload-pack at work
+    FORGE_PUSHES_MAX = 64,   // running or waiting for their repository
+    FORGE_WAITING_MAX = 256, // for one repository
     FORGE_ASK_MS = 30 * 1000,
     FORGE_WALL_MS = 10 * 60 * 1000, // of git
     FORGE_ANNOUNCED_MAX = 1000,     // refs that one push changes
     FORGE_ENVIRONMENT = 12,
     VISIT_MEMORY_MAX = 64 << 20,
-    VISIT_EARLY_MAX = 8 << 20,        // bytes of a push before receive-pack runs
-    VISIT_ANSWER_MAX = 16 << 20,      // an advertisement
-    VISIT_REPORT_MAX = 1 << 20,       // what receive-pack says
-    VISIT_ERRORS_MAX = 4096,          // what git says on stderr, for the log
-    VISIT_PIECE = 64 << 10,           // unpacked at once
-    VISIT_QUEUE_HIGH = 1 << 20,       // input waiting for git: reading pauses
+    VISIT_EARLY_MAX = 8 << 20,   // bytes of a push before receive-pack runs
+    VISIT_ANSWER_MAX = 16 << 20, // an advertisement
+    VISIT_REPORT_MAX = 1 << 20,  // what receive-pack says
+    VISIT_ERRORS_MAX = 4096,     // what git says on stderr, for the log
+    VISIT_PIECE = 64 << 10,      // unpacked at once
+    VISIT_QUEUE_HIGH = 1 << 20,  // input waiting for git: reading pauses
 };
-#define FORGE_PUSH_BYTES_MAX ((uint64_t)1100 << 20) // the pack's own limit is receive.maxInputSize, 1 GiB
+#define FORGE_PUSH_BYTES_MAX \
+    ((uint64_t)1100 << 20) // the pack's own limit is receive.maxInputSize, 1 GiB
 #define FORGE_FETCH_BYTES_MAX ((uint64_t)32 << 20)
 
 typedef struct forge_visit forge_visit;
@@ -34,6 +36,7 @@ typedef struct forge_repository {
     bool ready; // made and recovered since we started
     bool busy;
     forge_visit *first, *last; // who waits
+    size_t waiting;
 } forge_repository;
 
 struct forge {
@@ -87,7 +90,7 @@ struct forge_visit {
     size_t changes_count, announced;
     bool any_refused, kept_broken; // could not be put back
     buf said;                      // lines for the pusher
-    void (*told)(forge_visit *c);   // after the last announcement
+    void (*told)(forge_visit *c);  // after the last announcement
 };
 
 // forge.c
@@ -97,15 +100,18 @@ void visit_answer(forge_visit *c, unsigned status, const char *type, str body);
 void visit_answer_text(forge_visit *c, unsigned status, const char *text);
 // Answers with an error's text, logs it when it is ours, frees.
 void visit_end(forge_visit *c, err e, const char *event);
-void visit_work(forge_visit *c, void (*work)(void *data), void (*done)(void *data)); // ends the call when it can not
+void visit_work(forge_visit *c,
+                void (*work)(void *data),
+                void (*done)(void *data)); // ends the call when it can not
 
 // repository.c: made at first use, one push at a time
 forge_repository *repository_find(forge *f, str owner, str name);
-// Calls granted(c) once c holds the lock, perhaps within this.
+// Calls granted(c) once c holds the lock, perhaps within this; ends c when too many wait.
 void repository_take(forge_visit *c, void (*granted)(forge_visit *c));
 void repository_give(forge_visit *c);
-void repository_leave(forge_visit *c);                              // no longer waits
-void repository_prepare(forge_visit *c, void (*granted)(forge_visit *c)); // made, recovered; the lock is free again
+void repository_leave(forge_visit *c); // no longer waits
+void repository_prepare(forge_visit *c,
+                        void (*granted)(forge_visit *c)); // made, recovered; the lock is free again
 
 // refs.c, fetch.c, push.c, settle.c: what is done once the repository is there
 void refs_advertise(forge_visit *c);
@@ -114,7 +120,8 @@ void push_start(forge_visit *c);
 void push_take(forge_visit *c, str bytes); // of the body, unpacked
 void push_body_end(forge_visit *c);
 void push_settle(forge_visit *c, const proc_end *end);
-// Tells patrick of each change in turn, then calls told(c); changes that patrick could not record are in c->refused.
+// Tells patrick of each change in turn, then calls told(c); changes that patrick could not record
+// are in c->refused.
 void push_announce(forge_visit *c, void (*told)(forge_visit *c));
 
 // input.c: the body on its way to git
@@ -123,5 +130,7 @@ void input_go(forge_visit *c);   // more, please
 void input_hold(forge_visit *c);
 void input_feed(forge_visit *c, str bytes);
 void input_drained(void *data, proc *p);
-err input_run(forge_visit *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
+err input_run(forge_visit *c,
+              const char *service,
+              void (*on_output)(void *data, proc *p, int stream, str bytes),
               void (*on_end)(void *data, proc *p, const proc_end *end));

@@ -1,4 +1,5 @@
-// A forge on a port of its own, between a mesh whose auth and patrick are played by the test and a real git.
+// A forge on a port of its own, between a mesh whose auth and patrick are played by the test and a
+// real git.
 #include "repo/forge_shop_test.h"
 
 #include "base/file.h"
@@ -13,7 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void stand_on_token(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+stand_on_token(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)data;
     (void)header;
@@ -29,7 +31,8 @@ static void stand_on_token(void *data, mesh_incoming *in, const message_header *
         mesh_answer(in, &reply);
 }
 
-static void stand_on_repository(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+stand_on_repository(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)data;
     (void)header;
@@ -47,7 +50,8 @@ static void stand_keep(char out[STAND_TEXT], str text)
     snprintf(out, STAND_TEXT, "%.*s", STR_ARG(text));
 }
 
-static void stand_on_push(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+stand_on_push(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     stand *s = data;
@@ -64,7 +68,8 @@ static void stand_on_push(void *data, mesh_incoming *in, const message_header *h
     char id[32];
     snprintf(id, sizeof(id), "JOB%zu", s->pushes_count);
     job_record job = {.id = str_of(id)};
-    patrick_push_reply reply = {.jobs = {&job, str_is(request->ref, STR("refs/heads/main")) ? 1 : 0}};
+    patrick_push_reply reply = {
+        .jobs = {&job, str_is(request->ref, STR("refs/heads/main")) ? 1 : 0}};
     if (s->silent)
         return;
     if (s->refuse.code != OK && (s->only == NULL || str_is(request->ref, str_of(s->only))))
@@ -116,7 +121,8 @@ void stand_open(stand *s)
     forge_settings settings = {.loop = s->loop, .mesh = s->client, .folder = folder};
     CHECK(forge_open(&s->forge, &settings).code == OK);
     stand_listen(s);
-    CHECK(stand_run(s, "git init -q -b main $W && cd $W && echo one > f && git add f && git commit -qm 'first one' && "
+    CHECK(stand_run(s, "git init -q -b main $W && cd $W && echo one > f && git add f && git commit "
+                       "-qm 'first one' && "
                        "git remote add origin $U") == 0);
 }
 

@@ -1,4 +1,5 @@
-// A forge on a port of its own, between a mesh whose auth and patrick are played by the test and a real git.
+// A forge on a port of its own, between a mesh whose auth and patrick are played by the test and a
+// real git.
 #pragma once
 #include "base/buf.h"
 #include "base/test.h"
@@ -23,17 +24,17 @@ typedef struct stand {
     unsigned port;
     stand_push pushes[STAND_PUSHES]; // what patrick was told
     size_t pushes_count;
-    err refuse;          // patrick answers so, when it is not OK
-    const char *only;    // refuses this ref alone
-    bool silent;         // patrick does not answer
-    bool ended;          // of the script that runs
+    err refuse;       // patrick answers so, when it is not OK
+    const char *only; // refuses this ref alone
+    bool silent;      // patrick does not answer
+    bool ended;       // of the script that runs
     int status;
     buf output;
 } stand;
 void stand_open(stand *s);
 void stand_close(stand *s);
-// Runs a shell script beside the loop; $U is the repository's address with a token, $A without, $W a work tree with one
-// commit on main. Its output, stderr too, lies in s->output then.
+// Runs a shell script beside the loop; $U is the repository's address with a token, $A without, $W
+// a work tree with one commit on main. Its output, stderr too, lies in s->output then.
 int stand_run(stand *s, const char *script);
 void stand_start(stand *s, const char *script); // and goes on
 bool stand_said(const stand *s, const char *text);

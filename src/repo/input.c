@@ -1,7 +1,7 @@
-// The body of a request on its way to git: unpacked when it is gzip, and never faster than git reads.
-#include "repo/forge_inner.h"
-
+// The body of a request on its way to git: unpacked when it is gzip, and never faster than git
+// reads.
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -106,7 +106,9 @@ void input_drained(void *data, proc *p)
     input_go(data);
 }
 
-err input_run(forge_visit *c, const char *service, void (*on_output)(void *data, proc *p, int stream, str bytes),
+err input_run(forge_visit *c,
+              const char *service,
+              void (*on_output)(void *data, proc *p, int stream, str bytes),
               void (*on_end)(void *data, proc *p, const proc_end *end))
 {
     const char *argv[] = {"git", service, "--stateless-rpc", c->repository->path, NULL};

@@ -1,4 +1,5 @@
-// git's pkt-lines (gitprotocol-common, gitprotocol-pack): read strictly, since a push's head decides what is built.
+// git's pkt-lines (gitprotocol-common, gitprotocol-pack): read strictly, since a push's head
+// decides what is built.
 #include "repo/pkt_line.h"
 
 #include "base/str.h"
@@ -33,7 +34,8 @@ pkt_kind pkt_cut(str *in, str *line)
         *line = (str){NULL, 0};
         return PKT_FLUSH;
     }
-    if (size < PKT_HEAD || size > PKT_DATA_MAX + PKT_HEAD) // 1 and 2 have a meaning in protocol v2 alone
+    if (size < PKT_HEAD ||
+        size > PKT_DATA_MAX + PKT_HEAD) // 1 and 2 have a meaning in protocol v2 alone
         return PKT_BAD;
     if (in->len < size)
         return PKT_MORE;
@@ -101,7 +103,8 @@ static const char *push_capabilities(str list, push_head *h)
             h->atomic = true;
         else if (str_is(word, STR("push-options")))
             h->push_options = true;
-        else if (str_starts(word, STR("object-format=")) && !str_is(word, STR("object-format=sha1")))
+        else if (str_starts(word, STR("object-format=")) &&
+                 !str_is(word, STR("object-format=sha1")))
             return "this repository's objects are named by SHA-1";
     }
     return NULL;
@@ -135,7 +138,8 @@ static const char *push_option_read(str option, push_head *h)
         return wrong;
     for (size_t i = 0; i < id.len; i++) {
         char c = id.at[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_'))
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '-' || c == '_'))
             return wrong;
     }
     h->deployment = id;
@@ -172,7 +176,8 @@ static const char *push_line(str line, push_head *h, push_command *commands)
 }
 
 // Once to see whether all is there and how many commands there are, then again to keep them.
-static push_head_result push_head_scan(str bytes, push_command *commands, push_head *h, const char **why)
+static push_head_result
+push_head_scan(str bytes, push_command *commands, push_head *h, const char **why)
 {
     *h = (push_head){.commands = commands};
     str line;

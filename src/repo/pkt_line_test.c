@@ -1,8 +1,7 @@
 // The head of a push is read whole or not at all; its report is written again with what we refuse.
-#include "repo/pkt_line.h"
-
 #include "base/str.h"
 #include "base/test.h"
+#include "repo/pkt_line.h"
 
 #include <string.h>
 
@@ -25,7 +24,9 @@ TEST(push_head_is_read_with_commands_and_options)
     push_head h;
     CHECK(arena_open(&a, 1 << 20).code == OK);
     buf_open(&b, 1 << 20);
-    str first = STR(ONE " " TWO " refs/heads/main\0 report-status side-band-64k atomic push-options agent=git/2.39.5");
+    str first = STR(
+        ONE " " TWO
+            " refs/heads/main\0 report-status side-band-64k atomic push-options agent=git/2.39.5");
     pkt_add(&b, STR("shallow " ONE));
     pkt_add(&b, first);
     pkt_add(&b, STR(ZERO " " ONE " refs/tags/v1\n"));
@@ -76,14 +77,16 @@ TEST(push_head_refuses_what_is_not_its_grammar)
         CHECK(head_try(a, buf_str(&b), &h) == PUSH_HEAD_BAD);
     }
     CHECK(head_try(a, STR("GET / HTTP"), &h) == PUSH_HEAD_BAD);
-    CHECK(head_try(a, STR("0001"), &h) == PUSH_HEAD_BAD && head_try(a, STR("0003"), &h) == PUSH_HEAD_BAD);
+    CHECK(head_try(a, STR("0001"), &h) == PUSH_HEAD_BAD &&
+          head_try(a, STR("0003"), &h) == PUSH_HEAD_BAD);
     CHECK(head_try(a, STR("ffff"), &h) == PUSH_HEAD_BAD);
 }
 
 TEST(push_head_refuses_a_deployment_that_is_none)
 {
-    static const char *const options[] = {"deployment=",    "deployment=x",   "deployment=x/0", "deployment=x/17",
-                                          "deployment=/2",  "deployment=a b/2", "deployment=x/2/3", "deployment=x/-1"};
+    static const char *const options[] = {"deployment=",      "deployment=x",   "deployment=x/0",
+                                          "deployment=x/17",  "deployment=/2",  "deployment=a b/2",
+                                          "deployment=x/2/3", "deployment=x/-1"};
     OWNED(arena_drop) arena *a = NULL;
     push_head h;
     CHECK(arena_open(&a, 1 << 20).code == OK);
@@ -122,7 +125,8 @@ TEST(push_report_is_rewritten_where_we_refuse)
     buf_clear(&shown);
     buf_clear(&inner);
     CHECK(push_answer_split(buf_str(&answer), true, &shown, &inner));
-    CHECK(str_is(buf_str(&shown), STR("000b\002hello\n")) && str_is(buf_str(&inner), buf_str(&report)));
+    CHECK(str_is(buf_str(&shown), STR("000b\002hello\n")) &&
+          str_is(buf_str(&inner), buf_str(&report)));
     push_report_rewrite(buf_str(&inner), report_why, "refs/heads/main", &out);
     CHECK(str_is(buf_str(&out), STR("000eunpack ok\n002bng refs/heads/main it was not recorded\n"
                                     "0018ok refs/heads/other\n0000")));

@@ -1,11 +1,12 @@
-// A push: its head is read here, git receive-pack does the rest, and its answer is held back until the push counts.
+// A push: its head is read here, git receive-pack does the rest, and its answer is held back until
+// the push counts.
 //
-// The happy path is: 1. commands and options are read; 2. the repository is ours alone; 3. its refs are noted; 4.
-// receive-pack takes the body; 5. settle.c compares, fsyncs, tells patrick and answers. What can fail: the head (git
-// is told why), the disk, the client (a push that came whole is settled without it).
-#include "repo/forge_inner.h"
-
+// The happy path is: 1. commands and options are read; 2. the repository is ours alone; 3. its refs
+// are noted; 4. receive-pack takes the body; 5. settle.c compares, fsyncs, tells patrick and
+// answers. What can fail: the head (git is told why), the disk, the client (a push that came whole
+// is settled without it).
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +37,8 @@ static void push_refuse(forge_visit *c, const char *why)
 
 static void push_fail(forge_visit *c, err e)
 {
-    log_fail(c->forge->settings.log, "push not started", e, "owner", c->owner, "repository", c->name, NULL);
+    log_fail(c->forge->settings.log, "push not started", e, "owner", c->owner, "repository",
+             c->name, NULL);
     push_refuse(c, e.code == ERR_FULL ? "no space left on the forge's disk" : e.what);
     visit_free(c);
 }

@@ -1,9 +1,9 @@
 // info/refs, answered by ourselves: running git for it costs 8 ms.
 //
-// receive-pack and upload-pack run without advertising anything, so what stands here is what they understand.
-#include "repo/forge_inner.h"
-
+// receive-pack and upload-pack run without advertising anything, so what stands here is what they
+// understand.
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <stdio.h>
 
@@ -11,11 +11,14 @@
 #define VERSION "0"
 #endif
 #define AGENT "agent=ctau/" VERSION
-static const char receive_capabilities[] = "report-status delete-refs side-band-64k quiet atomic ofs-delta "
-                                           "object-format=sha1 push-options " AGENT;
+static const char receive_capabilities[] =
+    "report-status delete-refs side-band-64k quiet atomic ofs-delta "
+    "object-format=sha1 push-options " AGENT;
 static const char upload_capabilities[] =
-    "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not deepen-relative "
-    "no-progress include-tag multi_ack_detailed allow-reachable-sha1-in-want no-done object-format=sha1 " AGENT;
+    "multi_ack thin-pack side-band side-band-64k ofs-delta shallow deepen-since deepen-not "
+    "deepen-relative "
+    "no-progress include-tag multi_ack_detailed allow-reachable-sha1-in-want no-done "
+    "object-format=sha1 " AGENT;
 
 static bool refs_is_version_two(str protocol)
 {
@@ -28,8 +31,9 @@ static bool refs_is_version_two(str protocol)
 static void refs_write_version_two(buf *out)
 {
     static const char *const lines[] = {
-        "version 2\n", AGENT "\n", "ls-refs=unborn\n", "fetch=shallow wait-for-done\n", "server-option\n",
-        "object-format=sha1\n",
+        "version 2\n",      AGENT "\n",
+        "ls-refs=unborn\n", "fetch=shallow wait-for-done\n",
+        "server-option\n",  "object-format=sha1\n",
     };
     for (size_t i = 0; i < COUNT(lines); i++)
         pkt_add(out, str_of(lines[i]));
@@ -37,10 +41,12 @@ static void refs_write_version_two(buf *out)
 }
 
 // The first line of an advertisement carries the capabilities.
-static void refs_write(buf *out, bool *first, str commit, str name, const char *suffix, const char *capabilities)
+static void refs_write(
+    buf *out, bool *first, str commit, str name, const char *suffix, const char *capabilities)
 {
     if (*first)
-        pkt_add_format(out, "%.*s %.*s%s%c%s\n", STR_ARG(commit), STR_ARG(name), suffix, '\0', capabilities);
+        pkt_add_format(out, "%.*s %.*s%s%c%s\n", STR_ARG(commit), STR_ARG(name), suffix, '\0',
+                       capabilities);
     else
         pkt_add_format(out, "%.*s %.*s%s\n", STR_ARG(commit), STR_ARG(name), suffix);
     *first = false;
@@ -57,7 +63,8 @@ static void refs_write_all(forge_visit *c, const repo_ref *refs, size_t count)
     for (size_t i = 0; i < count && head == NULL; i++)
         if (str_is(refs[i].name, STR("refs/heads/main")))
             head = &refs[i];
-    snprintf(capabilities, sizeof(capabilities), "%s%s", c->push ? receive_capabilities : upload_capabilities,
+    snprintf(capabilities, sizeof(capabilities), "%s%s",
+             c->push ? receive_capabilities : upload_capabilities,
              !c->push && head != NULL ? " symref=HEAD:refs/heads/main" : "");
     pkt_add_format(out, "# service=%.*s\n", STR_ARG(service));
     pkt_add_flush(out);
@@ -95,8 +102,9 @@ static void refs_on_worked(void *data)
         return;
     }
     visit_answer(c, 200,
-                c->push ? "application/x-git-receive-pack-advertisement" : "application/x-git-upload-pack-advertisement",
-                buf_str(&c->answer));
+                 c->push ? "application/x-git-receive-pack-advertisement"
+                         : "application/x-git-upload-pack-advertisement",
+                 buf_str(&c->answer));
     visit_free(c);
 }
 

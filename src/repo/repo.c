@@ -1,7 +1,6 @@
 // Repositories read by libgit2, opened anew for every question so that nothing stale is told.
-#include "repo/repo_inner.h"
-
 #include "base/str.h"
+#include "repo/repo_inner.h"
 
 #include <git2/sys/repository.h>
 
@@ -30,8 +29,8 @@ err repo_fail(int code, const char *what)
     }
 }
 
-// The library counts its users and is safe to start from many threads. The first one never leaves, so that it is
-// not taken down and set up again with every question.
+// The library counts its users and is safe to start from many threads. The first one never leaves,
+// so that it is not taken down and set up again with every question.
 static err repo_library(void)
 {
     int users = git_libgit2_init();
@@ -204,7 +203,8 @@ static err repo_ref_read(arena *a, git_repository *r, const git_reference *at, r
         return fail(ERR_ABSENT, 0, "a ref that points nowhere");
     OWNED(repo_reference_drop) git_reference *owned = direct;
     const git_oid *id = git_reference_target(direct);
-    *out = (repo_ref){.name = str_copy(a, str_of(git_reference_name(at))), .commit = repo_hex(a, id)};
+    *out =
+        (repo_ref){.name = str_copy(a, str_of(git_reference_name(at))), .commit = repo_hex(a, id)};
     if (str_starts(out->name, STR("refs/tags/"))) {
         OWNED(repo_object_drop) git_object *tag = NULL;
         OWNED(repo_object_drop) git_object *peeled = NULL;
@@ -267,8 +267,13 @@ err repo_refs(arena *a, const char *path, repo_ref **out, size_t *count)
     return ok();
 }
 
-err repo_changes(arena *a, const repo_ref *before, size_t before_count, const repo_ref *after, size_t after_count,
-                 repo_change **out, size_t *count)
+err repo_changes(arena *a,
+                 const repo_ref *before,
+                 size_t before_count,
+                 const repo_ref *after,
+                 size_t after_count,
+                 repo_change **out,
+                 size_t *count)
 {
     static const char zeros[] = "0000000000000000000000000000000000000000";
     const str none = {zeros, REPO_HEX};
@@ -322,7 +327,8 @@ err repo_put_back(const char *path, const repo_change *change)
         code = git_reference_create(&made, r, name, &before, 0, NULL);
     } else if (repo_is_zero(change->before)) {
         code = git_reference_lookup(&made, r, name);
-        if (code == 0 && git_reference_name_to_id(&now, r, name) == 0 && !git_oid_equal(&now, &after))
+        if (code == 0 && git_reference_name_to_id(&now, r, name) == 0 &&
+            !git_oid_equal(&now, &after))
             code = GIT_EMODIFIED;
         if (code == 0)
             code = git_reference_delete(made);

@@ -1,9 +1,9 @@
-// Repositories as files: made whole or not at all, cleaned after a crash, their folders fsynced after a push.
-#include "repo/repo_inner.h"
-
+// Repositories as files: made whole or not at all, cleaned after a crash, their folders fsynced
+// after a push.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "repo/repo_inner.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,8 +17,8 @@
 enum { LOCKS_DEPTH_MAX = 32 };
 static const char pending[] = "push-pending";
 
-// Hooks never run: what a push means is our business. Nothing is collected behind our back. Everything is fsynced:
-// by itself git fsyncs packs only.
+// Hooks never run: what a push means is our business. Nothing is collected behind our back.
+// Everything is fsynced: by itself git fsyncs packs only.
 static const char settings[] = "[core]\n"
                                "\trepositoryformatversion = 0\n"
                                "\tfilemode = true\n"
@@ -57,7 +57,8 @@ static err disk_sync(int folder, const char *below)
 
 static err disk_make_at(const char *path)
 {
-    static const char *const folders[] = {"objects/info", "objects/pack", "refs/heads", "refs/tags"};
+    static const char *const folders[] = {"objects/info", "objects/pack", "refs/heads",
+                                          "refs/tags"};
     static const char *const synced[] = {"objects", "refs", "."};
     char file[PATH_MAX];
     for (size_t i = 0; i < COUNT(folders); i++) {
@@ -86,8 +87,8 @@ err repo_make(const char *path)
     if (slash == NULL || slash[1] == '\0' || slash == path)
         return fail(ERR_SYNTAX, 0, "a repository's path is absolute and ends in its name");
     snprintf(above, sizeof(above), "%.*s", (int)(slash - path), path);
-    if (snprintf(draft, sizeof(draft), "%s/.new-%016llx", above, (unsigned long long)random_u64()) >=
-        (int)sizeof(draft))
+    if (snprintf(draft, sizeof(draft), "%s/.new-%016llx", above,
+                 (unsigned long long)random_u64()) >= (int)sizeof(draft))
         return fail(ERR_LIMIT, 0, "path of a repository");
     TRY(file_make_folders(above, 0755));
     err e = disk_make_at(draft);
@@ -174,7 +175,8 @@ static err disk_sweep(int folder, const char *path, const char *below)
         if (strncmp(entry->d_name, "tmp_", 4) != 0)
             continue;
         char whole[PATH_MAX];
-        if (snprintf(whole, sizeof(whole), "%s/%s/%s", path, below, entry->d_name) < (int)sizeof(whole))
+        if (snprintf(whole, sizeof(whole), "%s/%s/%s", path, below, entry->d_name) <
+            (int)sizeof(whole))
             TRY(file_remove_tree(whole));
     }
     return ok();
@@ -198,7 +200,8 @@ err repo_push_recover(const char *path, bool *cut)
 
 static bool disk_is_since(const struct timespec *at, const struct timespec *since)
 {
-    return at->tv_sec > since->tv_sec || (at->tv_sec == since->tv_sec && at->tv_nsec >= since->tv_nsec);
+    return at->tv_sec > since->tv_sec ||
+           (at->tv_sec == since->tv_sec && at->tv_nsec >= since->tv_nsec);
 }
 
 static err disk_sync_objects(int folder)

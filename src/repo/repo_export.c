@@ -1,11 +1,10 @@
 // A commit's tree as files: every name is checked, nothing is ever written outside the folder.
 //
-// Names are made with *at() calls below folders that this export has made itself, never through a link. A link
-// may only point to what lies below the folder: `..` counts at its start alone, since behind a name it might follow
-// another link upwards.
-#include "repo/repo_inner.h"
-
+// Names are made with *at() calls below folders that this export has made itself, never through a
+// link. A link may only point to what lies below the folder: `..` counts at its start alone, since
+// behind a name it might follow another link upwards.
 #include "base/str.h"
+#include "repo/repo_inner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,16 +14,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { EXPORT_FILES_MAX = 100000, EXPORT_DEPTH_MAX = 64, EXPORT_NAME_MAX = 255, EXPORT_LINK_MAX = 1024 };
+enum {
+    EXPORT_FILES_MAX = 100000,
+    EXPORT_DEPTH_MAX = 64,
+    EXPORT_NAME_MAX = 255,
+    EXPORT_LINK_MAX = 1024
+};
 
-typedef struct export {
+typedef struct export
+{
     git_repository *repository;
     git_odb *objects;
     uint64_t bytes_left;
     size_t files_left;
-} export;
+}
+export;
 
-// ".git" as file systems that fold case, or ignore dots, blanks and streams at the end, may read it.
+// ".git" as file systems that fold case, or ignore dots, blanks and streams at the end, may read
+// it.
 static bool export_is_git(str name)
 {
     if (name.len < 4 || strncasecmp(name.at, ".git", 4) != 0)
@@ -41,7 +48,8 @@ static bool export_is_git(str name)
 static err export_check_name(str name)
 {
     if (name.len == 0 || name.len > EXPORT_NAME_MAX)
-        return fail(ERR_SYNTAX, 0, "a file name in the repository is empty or longer than 255 bytes");
+        return fail(ERR_SYNTAX, 0,
+                    "a file name in the repository is empty or longer than 255 bytes");
     if (str_is(name, STR(".")) || str_is(name, STR("..")) || memchr(name.at, '/', name.len) != NULL)
         return fail(ERR_SYNTAX, 0, "a file name in the repository is a path");
     if (export_is_git(name))
@@ -197,6 +205,9 @@ err repo_export(const char *path, str commit, str below, const char *folder, uin
     OWNED(fd_drop) int f = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (f < 0)
         return fail_errno(errno, "open the folder to export to");
-    export x = {.repository = r, .objects = objects, .bytes_left = bytes_max, .files_left = EXPORT_FILES_MAX};
+    export x = {.repository = r,
+                .objects = objects,
+                .bytes_left = bytes_max,
+                .files_left = EXPORT_FILES_MAX};
     return export_tree(&x, git_tree_id(tree), f, 0);
 }

@@ -1,4 +1,5 @@
-// What the files that read repositories share: libgit2 handles that close themselves, and its errors as ours.
+// What the files that read repositories share: libgit2 handles that close themselves, and its
+// errors as ours.
 #pragma once
 #include "repo/repo.h"
 

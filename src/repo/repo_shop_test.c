@@ -1,4 +1,5 @@
-// Repositories for tests: objects written byte by byte, so that what git would refuse to make can be made.
+// Repositories for tests: objects written byte by byte, so that what git would refuse to make can
+// be made.
 #include "repo/repo_shop_test.h"
 
 #include "base/buf.h"

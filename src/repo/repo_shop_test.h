@@ -1,4 +1,5 @@
-// Repositories for tests: objects written byte by byte, so that what git would refuse to make can be made.
+// Repositories for tests: objects written byte by byte, so that what git would refuse to make can
+// be made.
 #pragma once
 #include "base/test.h"
 #include "repo/repo.h"

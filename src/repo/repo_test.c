@@ -1,8 +1,7 @@
 // Repositories: made whole, read at a commit, exported safely, put back after a push.
-#include "repo/repo_shop_test.h"
-
 #include "base/file.h"
 #include "base/str.h"
+#include "repo/repo_shop_test.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -131,8 +130,10 @@ TEST(repo_export_writes_files_links_and_folders)
     CHECK(repo_export(s.repository, str_of(commit), STR("run.sh"), path, 1000).code == ERR_ABSENT);
     CHECK(repo_export(s.repository, str_of(commit), STR("../d"), path, 1000).code == ERR_ABSENT);
     CHECK(repo_export(s.repository, str_of(zeros), STR(""), path, 1000).code == ERR_ABSENT);
-    CHECK(repo_tree_id(s.repository, str_of(commit), STR("/d/"), id).code == OK && strcmp(id, sub) == 0);
-    CHECK(repo_tree_id(s.repository, str_of(commit), STR(""), id).code == OK && strcmp(id, tree) == 0);
+    CHECK(repo_tree_id(s.repository, str_of(commit), STR("/d/"), id).code == OK &&
+          strcmp(id, sub) == 0);
+    CHECK(repo_tree_id(s.repository, str_of(commit), STR(""), id).code == OK &&
+          strcmp(id, tree) == 0);
     CHECK(repo_tree_id(s.repository, str_of(commit), STR("d/a"), id).code == ERR_ABSENT);
     shop_close(&s);
 }
@@ -156,9 +157,10 @@ static err_code shop_try(const shop_entry *entries, size_t count, shop *s)
 
 TEST(repo_export_refuses_names_that_are_no_names)
 {
-    static const char *const names[] = {"..",       ".",         "../canary", "/tmp/ctau-canary", "a/b",
-                                        ".git",     ".GIT",      ".git ",     ".git.",            ".git::$INDEX",
-                                        "git~1",    "GIT~1x",    "a\nb",      "a\x7f"};
+    static const char *const names[] = {
+        "..",   ".",     "../canary", "/tmp/ctau-canary", "a/b",   ".git",
+        ".GIT", ".git ", ".git.",     ".git::$INDEX",     "git~1", "GIT~1x",
+        "a\nb", "a\x7f"};
     shop s;
     char blob[41], sub[41];
     shop_open(&s);
@@ -171,7 +173,8 @@ TEST(repo_export_refuses_names_that_are_no_names)
     CHECK(shop_try((shop_entry[]){{"40000", "..", sub}}, 1, &s) == ERR_SYNTAX);
     CHECK(shop_try((shop_entry[]){{"160000", "m", blob}}, 1, &s) == ERR_SYNTAX);
     CHECK(shop_try((shop_entry[]){{"100644", "m", sub}}, 1, &s) == ERR_SYNTAX);
-    CHECK(shop_try((shop_entry[]){{"100644", ".gitignore", blob}, {"100644", ".github", blob}}, 2, &s) == OK);
+    CHECK(shop_try((shop_entry[]){{"100644", ".gitignore", blob}, {"100644", ".github", blob}}, 2,
+                   &s) == OK);
     shop_close(&s);
 }
 
@@ -181,8 +184,14 @@ TEST(repo_export_never_follows_links)
         const char *target;
         err_code code;
     } links[] = {
-        {"/etc", ERR_SYNTAX},  {"..", ERR_SYNTAX}, {"../canary", ERR_SYNTAX}, {"a/../..", ERR_SYNTAX},
-        {"./../x", ERR_SYNTAX}, {"", ERR_SYNTAX},   {"a/../b", ERR_SYNTAX},    {"a", OK},
+        {"/etc", ERR_SYNTAX},
+        {"..", ERR_SYNTAX},
+        {"../canary", ERR_SYNTAX},
+        {"a/../..", ERR_SYNTAX},
+        {"./../x", ERR_SYNTAX},
+        {"", ERR_SYNTAX},
+        {"a/../b", ERR_SYNTAX},
+        {"a", OK},
         {"./a//b", OK},
     };
     shop s;
@@ -196,9 +205,10 @@ TEST(repo_export_never_follows_links)
     shop_blob(&s, STR("b"), link);
     shop_blob(&s, STR("dead"), blob);
     shop_tree(&s, (shop_entry[]){{"100644", "canary", blob}}, 1, sub);
-    CHECK(shop_try((shop_entry[]){{"40000", "b", sub}, {"120000", "l", link}, {"40000", "l", sub}}, 3, &s) ==
+    CHECK(shop_try((shop_entry[]){{"40000", "b", sub}, {"120000", "l", link}, {"40000", "l", sub}},
+                   3, &s) == ERR_SYNTAX);
+    CHECK(shop_try((shop_entry[]){{"120000", "l", link}, {"100644", "l", blob}}, 2, &s) ==
           ERR_SYNTAX);
-    CHECK(shop_try((shop_entry[]){{"120000", "l", link}, {"100644", "l", blob}}, 2, &s) == ERR_SYNTAX);
     CHECK(!shop_holds(&s, "b/canary", "dead", 0644));
     shop_close(&s);
 }
@@ -252,7 +262,8 @@ TEST(repo_changes_of_a_push_are_found_and_put_back)
     shop_ref(&s, "refs/heads/a/new", two);
     CHECK(repo_refs(a, s.repository, &after, &after_count).code == OK && after_count == 3);
     CHECK(str_is(after[0].name, STR("refs/heads/a/new")) && str_is(after[0].commit, str_of(two)));
-    CHECK(repo_changes(a, before, before_count, after, after_count, &changes, &count).code == OK && count == 2);
+    CHECK(repo_changes(a, before, before_count, after, after_count, &changes, &count).code == OK &&
+          count == 2);
     CHECK(str_is(changes[0].before, str_of(zeros)) && str_is(changes[1].before, str_of(one)));
     CHECK(repo_push_sync(s.repository, changes, count).code == OK);
     CHECK(repo_put_back(s.repository, &changes[0]).code == OK);
@@ -274,8 +285,8 @@ TEST(repo_changes_of_a_push_are_found_and_put_back)
 
 TEST(repo_recovers_from_a_push_that_was_cut)
 {
-    static const char *const left[] = {"refs/heads/main.lock", "packed-refs.lock", "objects/pack/tmp_pack_x",
-                                       "objects/tmp_objdir-incoming-x"};
+    static const char *const left[] = {"refs/heads/main.lock", "packed-refs.lock",
+                                       "objects/pack/tmp_pack_x", "objects/tmp_objdir-incoming-x"};
     shop s;
     char path[512];
     bool cut;
@@ -290,7 +301,8 @@ TEST(repo_recovers_from_a_push_that_was_cut)
         shop_path(path, s.repository, left[i]);
         CHECK(!file_exists(path));
     }
-    CHECK(repo_push_recover(s.repository, &cut).code == OK && cut); // until whoever asked has done its part
+    CHECK(repo_push_recover(s.repository, &cut).code == OK &&
+          cut); // until whoever asked has done its part
     repo_push_end(s.repository);
     CHECK(repo_push_recover(s.repository, &cut).code == OK && !cut);
     shop_close(&s);

@@ -1,7 +1,6 @@
 // The forge's repositories: made and recovered at their first use, one push at a time.
-#include "repo/forge_inner.h"
-
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -11,8 +10,8 @@
 forge_repository *repository_find(forge *f, str owner, str name)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof(path), "%s/%.*s/%.*s.git", f->settings.folder, STR_ARG(owner), STR_ARG(name)) >=
-        (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%.*s/%.*s.git", f->settings.folder, STR_ARG(owner),
+                 STR_ARG(name)) >= (int)sizeof(path))
         return NULL;
     forge_repository *r = map_get(f->repositories, str_of(path));
     if (r != NULL)
@@ -45,6 +44,11 @@ void repository_take(forge_visit *c, void (*granted)(forge_visit *c))
         repository_grant(c);
         return;
     }
+    if (r->waiting >= FORGE_WAITING_MAX) {
+        visit_end(c, fail(ERR_BUSY, 0, "too many wait for this repository, try again"), "forge");
+        return;
+    }
+    r->waiting++;
     c->state = VISIT_QUEUED;
     c->behind = NULL;
     *(r->last != NULL ? &r->last->behind : &r->first) = c;
@@ -62,6 +66,7 @@ void repository_leave(forge_visit *c)
         if (r->last == c)
             r->last = before;
         c->behind = NULL;
+        r->waiting--;
         return;
     }
 }
@@ -90,8 +95,8 @@ static void prepare_work(void *data)
         c->worked = repo_push_recover(c->repository->path, &cut);
     if (c->worked.code != OK || !cut)
         return;
-    // What the push that was cut has changed is not known any more: every branch is told again, and patrick knows
-    // which of them it has recorded.
+    // What the push that was cut has changed is not known any more: every branch is told again, and
+    // patrick knows which of them it has recorded.
     repo_ref *refs;
     size_t count;
     c->worked = repo_refs(c->memory, c->repository->path, &refs, &count);
@@ -100,7 +105,8 @@ static void prepare_work(void *data)
     if (c->worked.code == OK)
         c->worked = repo_push_sync(c->repository->path, c->changes, c->changes_count);
     size_t kept = 0;
-    for (size_t i = 0; c->worked.code == OK && i < c->changes_count && kept < FORGE_ANNOUNCED_MAX; i++)
+    for (size_t i = 0; c->worked.code == OK && i < c->changes_count && kept < FORGE_ANNOUNCED_MAX;
+         i++)
         if (str_starts(c->changes[i].ref, STR("refs/heads/")))
             c->changes[kept++] = c->changes[i];
     c->changes_count = kept;
@@ -142,14 +148,16 @@ static void prepare_on_worked(void *data)
 {
     forge_visit *c = data;
     if (c->worked.code != OK || c->forge->closing) {
-        visit_end(c, c->worked.code != OK ? c->worked : fail(ERR_BUSY, 0, "the forge is closing"), "make repository");
+        visit_end(c, c->worked.code != OK ? c->worked : fail(ERR_BUSY, 0, "the forge is closing"),
+                  "make repository");
         return;
     }
     if (c->changes_count == 0) {
         prepare_end(c);
         return;
     }
-    log_line(c->forge->settings.log, LOG_WARN, "push was cut, told again", "owner", c->owner, "repository", c->name, NULL);
+    log_line(c->forge->settings.log, LOG_WARN, "push was cut, told again", "owner", c->owner,
+             "repository", c->name, NULL);
     push_announce(c, prepare_on_told);
 }
 

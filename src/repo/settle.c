@@ -1,11 +1,12 @@
-// After receive-pack: what changed is made durable, patrick records it, and only then git gets its answer.
+// After receive-pack: what changed is made durable, patrick records it, and only then git gets its
+// answer.
 //
-// The happy path is: 1. refs are compared and folders fsynced; 2. patrick records each change; 3. git's own report is
-// sent with a line for each job; 4. the push is noted as over. What can fail: the disk or patrick (the refs are put
-// back and reported as refused), our own end (the note of the push stays, and the next use tells patrick again).
-#include "repo/forge_inner.h"
-
+// The happy path is: 1. refs are compared and folders fsynced; 2. patrick records each change; 3.
+// git's own report is sent with a line for each job; 4. the push is noted as over. What can fail:
+// the disk or patrick (the refs are put back and reported as refused), our own end (the note of the
+// push stays, and the next use tells patrick again).
 #include "base/str.h"
+#include "repo/forge_inner.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -30,9 +31,10 @@ static void announce_on_reply(void *data, err e, const void *fields)
     }
     const patrick_push_reply *reply = fields;
     if (e.code != OK) {
-        log_fail(c->forge->settings.log, "push not recorded", e, "owner", c->owner, "repository", c->name, "ref",
-                 c->changes[c->announced].ref, NULL);
-        announce_refuse(c, c->announced, e.code == ERR_FULL ? "no space left to record the job" : e.what);
+        log_fail(c->forge->settings.log, "push not recorded", e, "owner", c->owner, "repository",
+                 c->name, "ref", c->changes[c->announced].ref, NULL);
+        announce_refuse(c, c->announced,
+                        e.code == ERR_FULL ? "no space left to record the job" : e.what);
     }
     for (size_t i = 0; e.code == OK && i < reply->jobs.count; i++)
         buf_add_format(&c->said, "job %.*s queued\n", STR_ARG(reply->jobs.at[i].id));
@@ -59,7 +61,8 @@ static void announce_next(forge_visit *c)
         .subject = c->commits != NULL ? c->commits[c->announced].subject : STR(""),
         .author = c->commits != NULL ? c->commits[c->announced].author : STR(""),
     };
-    mesh_ask(c->forge->settings.mesh, STR(""), MSG_patrick_push, NULL, &ask, FORGE_ASK_MS, announce_on_reply, c);
+    mesh_ask(c->forge->settings.mesh, STR(""), MSG_patrick_push, NULL, &ask, FORGE_ASK_MS,
+             announce_on_reply, c);
 }
 
 void push_announce(forge_visit *c, void (*told)(forge_visit *c))
@@ -105,14 +108,17 @@ static void settle_answer(forge_visit *c)
         buf_open(all[i], 4 * VISIT_REPORT_MAX);
     bool whole = push_answer_split(buf_str(&c->answer), c->head.side_band, &shown, &report);
     if (!whole || (c->any_refused && !c->head.report_status)) {
-        visit_answer_text(c, 500, c->any_refused ? "the push could not be recorded" : "git receive-pack gave no answer");
+        visit_answer_text(c, 500,
+                          c->any_refused ? "the push could not be recorded"
+                                         : "git receive-pack gave no answer");
         return;
     }
     if (c->head.report_status)
         push_report_rewrite(buf_str(&report), settle_why, c, &again);
     for (size_t i = 0; i < c->changes_count; i++)
         if (c->refused[i] != NULL)
-            buf_add_format(&c->said, "error: %.*s is not pushed: %s\n", STR_ARG(c->changes[i].ref), c->refused[i]);
+            buf_add_format(&c->said, "error: %.*s is not pushed: %s\n", STR_ARG(c->changes[i].ref),
+                           c->refused[i]);
     if (c->head.side_band) {
         buf_add(&out, buf_str(&shown));
         settle_say(&out, buf_str(&c->said));
@@ -142,7 +148,8 @@ static void settle_finish(forge_visit *c)
 {
     settle_answer(c);
     if (c->kept_broken) {
-        c->repository->ready = false; // the note of this push stays: the next use tells patrick again
+        c->repository->ready =
+            false; // the note of this push stays: the next use tells patrick again
         visit_free(c);
         return;
     }
@@ -167,7 +174,8 @@ static void settle_on_back(void *data)
 {
     forge_visit *c = data;
     if (c->worked.code != OK) {
-        log_fail(c->forge->settings.log, "pushed ref not put back", c->worked, "owner", c->owner, "repository", c->name, NULL);
+        log_fail(c->forge->settings.log, "pushed ref not put back", c->worked, "owner", c->owner,
+                 "repository", c->name, NULL);
         c->kept_broken = true;
     }
     settle_finish(c);
@@ -191,7 +199,8 @@ static void settle_on_told(forge_visit *c)
 static void settle_commits(forge_visit *c)
 {
     for (size_t i = 0; i < c->changes_count; i++) {
-        err e = repo_commit_read(c->memory, c->repository->path, c->changes[i].after, &c->commits[i]);
+        err e =
+            repo_commit_read(c->memory, c->repository->path, c->changes[i].after, &c->commits[i]);
         if (e.code != OK) // deleted, or no commit: it has no subject
             c->commits[i] = (repo_commit){.subject = STR(""), .author = STR("")};
     }
@@ -205,7 +214,8 @@ static void settle_work(void *data)
     c->changes_count = 0;
     c->worked = repo_refs(c->memory, c->repository->path, &after, &count);
     if (c->worked.code == OK)
-        c->worked = repo_changes(c->memory, c->before, c->before_count, after, count, &c->changes, &c->changes_count);
+        c->worked = repo_changes(c->memory, c->before, c->before_count, after, count, &c->changes,
+                                 &c->changes_count);
     if (c->worked.code != OK)
         return;
     c->refused = arena_take(c->memory, (c->changes_count + 1) * sizeof(*c->refused));
@@ -231,9 +241,11 @@ static void settle_on_worked(void *data)
         visit_free(c);
         return;
     }
-    if (c->worked.code != OK) { // what changed is not known: the next use of the repository finds out
+    if (c->worked.code !=
+        OK) { // what changed is not known: the next use of the repository finds out
         c->repository->ready = false;
-        visit_end(c, fail(ERR_SYSTEM, c->worked.sys, "the push could not be recorded"), "settle push");
+        visit_end(c, fail(ERR_SYSTEM, c->worked.sys, "the push could not be recorded"),
+                  "settle push");
         return;
     }
     push_announce(c, settle_on_told);
@@ -246,7 +258,7 @@ void push_settle(forge_visit *c, const proc_end *end)
         return;
     }
     if (end->status != 0)
-        log_line(c->forge->settings.log, LOG_WARN, "push failed", "owner", c->owner, "repository", c->name, "git",
-                 str_trim(buf_str(&c->errors)), NULL);
+        log_line(c->forge->settings.log, LOG_WARN, "push failed", "owner", c->owner, "repository",
+                 c->name, "git", str_trim(buf_str(&c->errors)), NULL);
     visit_work(c, settle_work, settle_on_worked);
 }

@@ -1,8 +1,9 @@
-// What DNS says of a universe: services, hosts of projects, proofs of domains, and the zones' own records.
+// What DNS says of a universe: services, hosts, proofs of domains, and the zones themselves.
 #include "base/str.h"
 #include "protocol/seer/seer_inner.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -121,8 +122,8 @@ static bool seer_service_is_known(str service)
 }
 
 // "tns.tau.blackhole.localtau": the nodes of a protocol, or the node of that name.
-static void seer_answer_service(
-    const struct seer *s, const dns_question *q, dns_answer *a, str service)
+static void
+seer_answer_service(const struct seer *s, const dns_question *q, dns_answer *a, str service)
 {
     bool exists = service.len == 0 || seer_service_is_known(service);
     size_t at = 0;
@@ -143,10 +144,10 @@ static void seer_answer_service(
             continue;
         bool wide = str_find_byte(n->address, ':') < n->address.len;
         char text[TEXT_BYTES_MAX];
-        buf out = {.at = text, .room = sizeof(text), .bytes_max = sizeof(text)};
-        buf_add_format(&out, "node=%.*s p2p=%s%.*s%s:%llu", STR_ARG(n->name), wide ? "[" : "",
-                       STR_ARG(n->address), wide ? "]" : "", (unsigned long long)port);
-        dns_put_text(a, STR(""), SEER_TTL_S, buf_str(&out));
+        (void)snprintf(text, sizeof(text), "node=%.*s p2p=%s%.*s%s:%llu", STR_ARG(n->name),
+                       wide ? "[" : "", STR_ARG(n->address), wide ? "]" : "",
+                       (unsigned long long)port);
+        dns_put_text(a, STR(""), SEER_TTL_S, str_of(text));
     }
 }
 
@@ -164,9 +165,8 @@ static bool seer_label_is_generated(str label)
     return true;
 }
 
-// A host of a project, a claimed domain, or the proof of a claim; `exists` when it is so otherwise.
-static void seer_answer_name(
-    const struct seer *s, const dns_question *q, dns_answer *a, str zone, bool exists)
+// A host of a project, a claimed domain, the proof of a claim, or the zone itself.
+static void seer_answer_name(const struct seer *s, const dns_question *q, dns_answer *a, str zone)
 {
     str name = dns_question_text(q);
     bool generated = str_is(zone, s->zone) && name.len > zone.len &&
@@ -176,7 +176,7 @@ static void seer_answer_name(
     if (proof != NULL && !str_is(proof->entry, name))
         proof = NULL;
     bool apex = str_is(name, zone);
-    exists = exists || apex || host || proof != NULL || seer_names_claim(&s->names, name) != NULL;
+    bool exists = apex || host || proof != NULL || seer_names_claim(&s->names, name) != NULL;
     dns_soa soa = seer_soa(s, zone);
     dns_answer_zone(a, &soa, exists);
     if (host)
@@ -205,12 +205,12 @@ void seer_answer(struct seer *s, uint64_t now_ms, const dns_question *q, dns_ans
     if (seer_name_is_in(name, s->services)) {
         seer_answer_service(s, q, a, seer_name_before(name, s->services));
     } else if (seer_name_is_in(name, s->zone)) {
-        seer_answer_name(s, q, a, s->zone, false);
+        seer_answer_name(s, q, a, s->zone);
     } else if (seer_name_is_in(name, root)) {
-        seer_answer_name(s, q, a, root, false);
+        seer_answer_name(s, q, a, root);
     } else {
         str zone = seer_custom_zone(s, name);
-        if (zone.len > 0)
-            seer_answer_name(s, q, a, zone, false);
+        if (zone.len > 0) // else it stays REFUSED
+            seer_answer_name(s, q, a, zone);
     }
 }

@@ -56,9 +56,9 @@ struct seer_claim {
     char text[];
 };
 struct seer_names {
-    map *routes; // "fqdn METHOD path" -> its route
-    map *hosts;  // fqdn -> its first route
-    map *claims; // fqdn -> struct seer_claim
+    map *routes;                         // "fqdn METHOD path" -> its route
+    map *hosts;                          // fqdn -> its first route
+    map *claims;                         // fqdn -> struct seer_claim
     uint64_t routes_round, claims_round; // copies that were complete
     uint64_t version;
 };
@@ -78,9 +78,9 @@ struct seer {
     mesh_watch *routes, *claims;
     dns_server *dns;
     timer *tick;
-    arena *memory;      // the texts below
-    str zone;           // "blackhole.localtau"
-    str services;       // "tau.blackhole.localtau"
+    arena *memory;       // the texts below
+    str zone;            // "blackhole.localtau"
+    str services;        // "tau.blackhole.localtau"
     str server, mailbox; // of the SOA
     uint32_t serial_first;
 };

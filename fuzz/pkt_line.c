@@ -1,5 +1,4 @@
-// Fuzz target: any bytes as a push's head and as receive-pack's answer; a whole head stays what it
-// is with bytes behind.
+// Fuzz target: any bytes as a push's head, and as what receive-pack answers.
 #include "repo/pkt_line.h"
 
 #include "base/str.h"

@@ -2,7 +2,8 @@
 #
 # A source that includes more of <> than taubyte.h and the headers of the compiler itself gets
 # wasi-libc; LIBC=1 or LIBC=0 among the variables of .taubyte/config.yaml decides otherwise.
-# CFLAGS and LDFLAGS from there are added. The names of functions stay in the module, for traces.
+# CFLAGS and LDFLAGS from there are added (LDFLAGS are wasm-ld's own, behind -Wl, with libc). The
+# names of functions stay in the module, for traces.
 
 libc_wanted() {
     case ${LIBC-} in
@@ -26,12 +27,24 @@ build() {
         set -- "$@" "$SRC/$file"
         shift
     done
-    flags="-O2 -Wall -mbulk-memory -I$UTILS/include -Wl,--strip-debug -Wl,-z,stack-size=16384 -Wl,--stack-first"
+    flags="-O2 -Wall -mbulk-memory -I$UTILS/include ${CFLAGS-}"
     if libc_wanted; then
-        flags="--target=wasm32-wasi -mexec-model=reactor $flags"
-    else
-        flags="--target=wasm32 -nostdlib -Wl,--no-entry $flags"
+        # shellcheck disable=SC2086 # flags are words
+        clang --target=wasm32-wasi -mexec-model=reactor $flags -Wl,--strip-debug -Wl,-z,stack-size=16384 \
+            -Wl,--stack-first "$@" ${LDFLAGS-} -o "$OUT/main.wasm"
+        return
     fi
-    # shellcheck disable=SC2086 # flags are words
-    clang $flags ${CFLAGS-} "$@" ${LDFLAGS-} -o "$OUT/main.wasm"
+    # One compiler per file and the linker itself: clang as a driver would load LLVM once more.
+    objects=
+    number=0
+    for file; do
+        object=/tmp/$number.o
+        number=$((number + 1))
+        # shellcheck disable=SC2086
+        clang --target=wasm32 $flags -c "$file" -o "$object" || return 1
+        objects="$objects $object"
+    done
+    # shellcheck disable=SC2086
+    wasm-ld -m wasm32 --no-entry --strip-debug -z stack-size=16384 --stack-first $objects ${LDFLAGS-} \
+        -o "$OUT/main.wasm"
 }

@@ -218,10 +218,17 @@ TEST(build_that_is_cancelled_leaves_no_process_and_tells_nobody)
         loop_turn(b.loop, 10);
     CHECK(!o.ended && gone_soon("602.5"));
     outcome_clear(&o);
+    free(source);
+    // A source belongs to its build until the end, also to one that was cancelled.
+    source = bench_script(&b, "exit 1\n");
+    request.source = source;
     // One that has not even begun, and one that runs while the builder closes.
     bench_start(&b, &o, &request);
     build_cancel(o.build);
     outcome_clear(&o);
+    free(source);
+    source = bench_script(&b, "echo started; setsid sleep 602.5 & sleep 602.5\n");
+    request.source = source;
     outcome other;
     bench_start(&b, &other, &request);
     until = clock_now_ms() + 10000;

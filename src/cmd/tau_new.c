@@ -16,6 +16,7 @@ static const str generated_domain = {"GeneratedDomain", 15};
 typedef struct made_files {
     str files[MADE_MAX];
     size_t count;
+    str folder; // was not there before, or empty
 } made_files;
 
 static err made_write(tau *t, made_files *m, str path, str bytes)
@@ -29,8 +30,11 @@ static err made_write(tau *t, made_files *m, str path, str bytes)
 
 static void made_undo(tau *t, made_files *m)
 {
-    while (m->count > 0)
-        (void)file_remove_tree(tau_path(t, m->files[--m->count]));
+    err e = m->folder.len > 0 ? file_remove_tree(tau_path(t, m->folder)) : ok();
+    while (m->count > 0 && e.code == OK)
+        e = file_remove_tree(tau_path(t, m->files[--m->count]));
+    if (e.code != OK)
+        cli_say(t->c, "and what was made of it could not be removed: %s\n", e.what);
 }
 
 static void made_json(json_writer *w, const made_files *m)
@@ -396,6 +400,7 @@ static int function_make(tau *t, const model *m, made_files *made, str applicati
                         STR("choose another name, or remove the folder"),
                         "there is code in %.*s already",
                         STR_ARG(folder));
+    made->folder = folder;
     e = template_copy(t, &choice, folder, made);
     if (e.code == OK)
         e = model_new_function(a, &f, &text);

@@ -223,7 +223,7 @@ static err url_ask(tau *t, http_client *client, const tau_url *u, answer *w)
 }
 
 // Asks once; again for a while as long as the new revision has not arrived everywhere.
-static void function_ask(tau *t, http_client *client, const tau_url *u, answer *w, json_writer *json)
+static void function_ask(tau *t, http_client *client, const tau_url *u, answer *w, json_writer *out)
 {
     uint64_t until = clock_now_ms() + ASK_SETTLE_MS, began;
     err e;
@@ -237,10 +237,10 @@ static void function_ask(tau *t, http_client *client, const tau_url *u, answer *
     }
     double ms = (double)(clock_now_us() - began) / 1000.0;
     str body = str_trim(w->body);
-    json_put_text(json, "url", u->url);
-    json_put_whole(json, "status", e.code == OK ? w->status : 0);
-    json_put_real(json, "ms", ms);
-    json_put_text(json, "body", w->body);
+    json_put_text(out, "url", u->url);
+    json_put_whole(out, "status", e.code == OK ? w->status : 0);
+    json_put_real(out, "ms", ms);
+    json_put_text(out, "body", w->body);
     if (cli_json(t->c))
         return;
     if (e.code != OK) {

@@ -21,7 +21,7 @@ static unsigned dns_u16(str s, size_t at)
 bool dns_name_read(str message, size_t *at, unsigned char name[DNS_NAME_BYTES_MAX], size_t *bytes)
 {
     const unsigned char *b = (const unsigned char *)message.at;
-    size_t from = *at, lowest = *at, behind = 0, len = 0;
+    size_t from = *at, lowest = from, behind = 0, len = 0;
     for (;;) {
         if (from >= message.len)
             return false;

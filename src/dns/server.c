@@ -124,9 +124,8 @@ static void dns_peer_append(struct dns_peer *p, uint64_t now_ms)
     head->prev = p;
 }
 
-static void dns_peer_close(struct dns_peer *p, bool gently)
+static void dns_peer_end(struct dns_peer *p, bool gently)
 {
-    dns_peer_unlink(p);
     p->server->counts.connections--;
     if (gently)
         conn_close_when_written(p->c);
@@ -134,6 +133,21 @@ static void dns_peer_close(struct dns_peer *p, bool gently)
         conn_close(p->c);
     buf_close(&p->intake);
     free(p);
+}
+
+static void dns_peer_close(struct dns_peer *p, bool gently)
+{
+    dns_peer_unlink(p);
+    dns_peer_end(p, gently);
+}
+
+// The one whose last query is the longest ago goes.
+static void dns_peer_close_oldest(dns_server *s)
+{
+    struct dns_peer *p = s->peers.next;
+    s->peers.next = p->next;
+    p->next->prev = &s->peers;
+    dns_peer_end(p, false);
 }
 
 static bool dns_peer_answer(struct dns_peer *p, str query)
@@ -212,12 +226,13 @@ static void dns_on_accept(void *data, conn *c)
         return;
     }
     if (s->counts.connections >= s->settings.connections_max)
-        dns_peer_close(s->peers.next, false);
+        dns_peer_close_oldest(s);
     p->server = s;
     p->c = c;
     buf_open(&p->intake, INTAKE_BYTES_MAX);
     dns_peer_append(p, loop_now_ms(s->settings.loop));
-    s->counts.connections++;
+    if (s->counts.connections++ == 0)
+        timer_start(s->tick, TICK_MS, TICK_MS);
     conn_set_owner(c, p);
 }
 
@@ -226,7 +241,9 @@ static void dns_on_tick(void *data)
     dns_server *s = data;
     uint64_t now_ms = loop_now_ms(s->settings.loop);
     while (s->peers.next != &s->peers && s->peers.next->seen_ms + s->settings.idle_ms <= now_ms)
-        dns_peer_close(s->peers.next, false);
+        dns_peer_close_oldest(s);
+    if (s->peers.next == &s->peers)
+        timer_stop(s->tick);
 }
 
 // ---- opening
@@ -252,7 +269,6 @@ static err dns_server_start(dns_server *s)
 {
     TRY(dns_rate_open(&s->rate, s->settings.answers_per_second));
     TRY(timer_open(&s->tick, s->settings.loop, dns_on_tick, s));
-    timer_start(s->tick, TICK_MS, TICK_MS);
     return dns_server_bind(s);
 }
 
@@ -283,7 +299,7 @@ void dns_server_close(dns_server *s)
     if (s == NULL)
         return;
     while (s->peers.next != &s->peers)
-        dns_peer_close(s->peers.next, false);
+        dns_peer_close_oldest(s);
     if (s->streams != NULL)
         listener_close(s->streams);
     udp_close(s->datagrams);

@@ -57,8 +57,11 @@ bool forge_is_path(str path)
 
 // ---- visits
 
-static void forge_free(forge *f)
+static void forge_free(void *data)
 {
+    forge *f = data;
+    void (*on_closed)(void *data) = f->on_closed;
+    void *on_closed_data = f->on_closed_data;
     size_t at = 0;
     str key;
     void *value;
@@ -72,6 +75,8 @@ static void forge_free(forge *f)
         free(f->environment[i]);
     free((void *)(uintptr_t)f->settings.folder);
     free(f);
+    if (on_closed != NULL)
+        on_closed(on_closed_data);
 }
 
 void visit_free(forge_visit *c)
@@ -389,11 +394,11 @@ err forge_open(forge **out, const forge_settings *settings)
 }
 
 // What still works for us ends by itself, and the last of it frees.
-void forge_close(forge *f)
+void forge_close_then(forge *f, void (*closed)(void *data), void *data)
 {
-    if (f == NULL)
-        return;
     f->closing = true;
+    f->on_closed = closed;
+    f->on_closed_data = data;
     f->settings.log = NULL;
     for (forge_visit *c = f->calls, *next; c != NULL; c = next) {
         next = c->next;
@@ -412,6 +417,14 @@ void forge_close(forge *f)
             visit_free(c);
     }
     f->closed = true;
-    if (f->calls == NULL)
+    if (f->calls != NULL)
+        return;
+    if (closed == NULL || loop_defer(f->settings.loop, forge_free, f).code != OK)
         forge_free(f);
+}
+
+void forge_close(forge *f)
+{
+    if (f != NULL)
+        forge_close_then(f, NULL, NULL);
 }

@@ -14,7 +14,11 @@ typedef struct forge_settings {
     log_sink *log;
 } forge_settings;
 err forge_open(forge **out, const forge_settings *settings) MUST_USE;
-void forge_close(forge *f);
+// Breaks the exchanges that are open, ends git and asks the mesh nothing more; a push that was
+// under way is told to patrick at the next start. Helper threads and children still come home on
+// the loop: `closed` is called once, never before this returns, when nothing of the forge is left.
+void forge_close_then(forge *f, void (*closed)(void *data), void *data);
+void forge_close(forge *f); // the same for whoever runs the loop on until then; NULL is fine
 // Does this path look like git's (/OWNER/NAME.git/info/refs, …)?
 bool forge_is_path(str path);
 // Answers one request whose path (after the universe's prefix was cut) is `path`:

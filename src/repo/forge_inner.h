@@ -1,5 +1,4 @@
-// What the forge's files share: one visit (a request and what it sets going), one lock per
-// repository.
+// What the forge's files share: visits (a request and all it sets going), a lock per repository.
 #pragma once
 #include "base/buf.h"
 #include "base/compress.h"
@@ -46,6 +45,8 @@ struct forge {
     forge_visit *calls;
     size_t fetches, pushes;
     bool closing;
+    void (*on_closed)(void *data);
+    void *on_closed_data;
     bool closed; // forge_close() has returned: the last call frees
 };
 

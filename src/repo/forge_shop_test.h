@@ -1,5 +1,4 @@
-// A forge on a port of its own, between a mesh whose auth and patrick are played by the test and a
-// real git.
+// A forge on its own port, between a mesh whose auth and patrick the test plays, and a real git.
 #pragma once
 #include "base/buf.h"
 #include "base/test.h"

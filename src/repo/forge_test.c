@@ -1,5 +1,4 @@
-// The forge with git as its peer: pushes are durable and announced before git hears of it, or put
-// back.
+// The forge with git as its peer: pushes are durable and announced before git knows, or put back.
 #include "base/file.h"
 #include "base/str.h"
 #include "repo/forge_shop_test.h"
@@ -321,6 +320,11 @@ TEST(forge_acknowledges_nothing_on_a_full_disk)
     stand_close(&s);
 }
 
+static void closed_note(void *data)
+{
+    *(bool *)data = true;
+}
+
 TEST(forge_closes_while_a_push_is_under_way)
 {
     stand s;
@@ -329,9 +333,13 @@ TEST(forge_closes_while_a_push_is_under_way)
     stand_start(&s, "cd $W && git push origin main & cd $W && git push origin main:second");
     while (s.pushes_count == 0)
         loop_turn(s.loop, 100);
-    forge_close(s.forge);
+    bool closed = false;
+    forge_close_then(s.forge, closed_note, &closed);
     s.forge = NULL;
-    while (!s.ended)
+    CHECK(!closed); // patrick has not answered yet
+    mesh_leave(s.patrick);
+    s.patrick = NULL;
+    while (!s.ended || !closed)
         loop_turn(s.loop, 100);
     CHECK(s.status != 0);
     stand_close(&s);

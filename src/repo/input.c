@@ -1,5 +1,4 @@
-// The body of a request on its way to git: unpacked when it is gzip, and never faster than git
-// reads.
+// The body of a request on its way to git: unpacked when it is gzip, never faster than git reads.
 #include "base/str.h"
 #include "repo/forge_inner.h"
 

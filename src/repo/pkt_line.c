@@ -1,5 +1,4 @@
-// git's pkt-lines (gitprotocol-common, gitprotocol-pack): read strictly, since a push's head
-// decides what is built.
+// git's pkt-lines, read strictly: the head of a push decides what is built.
 #include "repo/pkt_line.h"
 
 #include "base/str.h"

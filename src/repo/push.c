@@ -1,5 +1,4 @@
-// A push: its head is read here, git receive-pack does the rest, and its answer is held back until
-// the push counts.
+// A push: its head is read here, receive-pack does the rest, the answer waits until it counts.
 //
 // The happy path is: 1. commands and options are read; 2. the repository is ours alone; 3. its refs
 // are noted; 4. receive-pack takes the body; 5. settle.c compares, fsyncs, tells patrick and

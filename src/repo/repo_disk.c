@@ -1,5 +1,4 @@
-// Repositories as files: made whole or not at all, cleaned after a crash, their folders fsynced
-// after a push.
+// Repositories as files: made whole or not at all, cleaned after a crash, synced after a push.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"

@@ -1,5 +1,4 @@
-// What the files that read repositories share: libgit2 handles that close themselves, and its
-// errors as ours.
+// What the files that read repositories share: libgit2 handles that close themselves, its errors.
 #pragma once
 #include "repo/repo.h"
 

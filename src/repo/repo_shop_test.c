@@ -1,5 +1,4 @@
-// Repositories for tests: objects written byte by byte, so that what git would refuse to make can
-// be made.
+// Repositories for tests, written byte by byte: even what git would refuse to make.
 #include "repo/repo_shop_test.h"
 
 #include "base/buf.h"

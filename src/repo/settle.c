@@ -1,5 +1,4 @@
-// After receive-pack: what changed is made durable, patrick records it, and only then git gets its
-// answer.
+// After receive-pack: what changed is made durable, patrick records it, then git is answered.
 //
 // The happy path is: 1. refs are compared and folders fsynced; 2. patrick records each change; 3.
 // git's own report is sent with a line for each job; 4. the push is noted as over. What can fail:

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { SEER_MEMORY_BYTES = 16 * 1024, SEER_TICK_MS = 1000 };
+enum { SEER_MEMORY_BYTES = 16 * 1024 };
 
 static void seer_on_beat(void *data, const void *fields)
 {
@@ -37,12 +37,6 @@ static void seer_on_claim(void *data, const store_entry *entry)
         log_fail(s->context.log, "claim not kept", e, "fqdn", entry->key, NULL);
 }
 
-static void seer_on_tick(void *data)
-{
-    struct seer *s = data;
-    seer_table_step(&s->table, loop_now_ms(s->context.loop));
-}
-
 static void seer_on_question(void *data, const dns_question *q, dns_answer *a)
 {
     struct seer *s = data;
@@ -60,12 +54,12 @@ static str seer_detail(arena *a, const struct seer_node *n, uint64_t now_ms)
     return str_format(a, "not seen for %llu s", (unsigned long long)(now_ms - n->seen_ms) / 1000);
 }
 
-static err seer_nodes(struct seer *s, arena *a, str protocol, seer_nodes_reply *reply)
+static err seer_nodes(struct seer *s, arena *a, str kind, seer_nodes_reply *reply)
 {
     uint64_t now_ms = loop_now_ms(s->context.loop);
     const struct seer_node **list;
     seer_table_step(&s->table, now_ms);
-    TRY(seer_table_list(&s->table, a, protocol, &list, &reply->nodes.count));
+    TRY(seer_table_list(&s->table, a, kind, &list, &reply->nodes.count));
     reply->nodes.at = arena_take(a, (reply->nodes.count + 1) * sizeof(*reply->nodes.at));
     if (reply->nodes.at == NULL)
         return fail(ERR_MEMORY, 0, "list nodes");
@@ -179,8 +173,6 @@ static err seer_start(struct seer *s)
     TRY(mesh_listen(m, MSG_seer_heartbeat, seer_on_beat, s));
     TRY(mesh_watch_open(&s->routes, m, STR("tns.route"), STR(""), seer_on_route, s));
     TRY(mesh_watch_open(&s->claims, m, STR("auth.domain"), STR(""), seer_on_claim, s));
-    TRY(timer_open(&s->tick, s->context.loop, seer_on_tick, s));
-    timer_start(s->tick, SEER_TICK_MS, SEER_TICK_MS);
     if (doors == NULL || doors->dns == 0)
         return ok();
     dns_server_settings settings = {
@@ -196,7 +188,6 @@ static err seer_start(struct seer *s)
 static void seer_free(struct seer *s)
 {
     dns_server_close(s->dns);
-    timer_close(s->tick);
     mesh_watch_close(s->routes);
     mesh_watch_close(s->claims);
     seer_names_close(&s->names);

@@ -38,10 +38,11 @@ err seer_table_beat(struct seer_table *t,
                     uint64_t now_real_ms) MUST_USE;
 // Time has passed: nodes that were silent for too long are unhealthy, later they are forgotten.
 void seer_table_step(struct seer_table *t, uint64_t now_ms);
-// Nodes in the order of their names; `protocol` empty: all. Texts live as long as their nodes.
+// Nodes in the order of their names; of one kind (protocol), or all when it is empty. Texts live as
+// long as their nodes.
 err seer_table_list(const struct seer_table *t,
                     arena *a,
-                    str protocol,
+                    str kind,
                     const struct seer_node ***out,
                     size_t *count) MUST_USE;
 // Whose nodes serve the hosts of projects: healthy gateways, or substrates when there is none.
@@ -77,7 +78,6 @@ struct seer {
     struct seer_names names;
     mesh_watch *routes, *claims;
     dns_server *dns;
-    timer *tick;
     arena *memory;       // the texts below
     str zone;            // "blackhole.localtau"
     str services;        // "tau.blackhole.localtau"

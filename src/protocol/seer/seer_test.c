@@ -1,5 +1,6 @@
 // seer over an embedded mesh: told heartbeats, time that passes, names that come and go, and dig.
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
@@ -14,11 +15,11 @@ enum { WAIT_MS = 5000, CHILD_MS_MAX = 15 * 1000, CHILD_WORDS = 24, TEXT_BYTES_MA
 
 // ---- the table, with a time of our own
 
-static err table_tell(struct seer_table *t, const char *name, const char *protocol, uint64_t now_ms)
+static err table_tell(struct seer_table *t, const char *name, const char *kind, uint64_t now_ms)
 {
     door_record doors[] = {{STR("http"), 8080}, {STR("p2p"), 9090}};
     seer_heartbeat beat = {.name = str_of(name),
-                           .protocol = str_of(protocol),
+                           .protocol = str_of(kind),
                            .address = STR("127.0.0.1"),
                            .copies = 1,
                            .doors = {doors, 2},
@@ -496,5 +497,50 @@ TEST(seer_door_tells_the_suffix_of_generated_domains)
         CHECK(i > 1 || s.said.len == strlen(rows[i].wants));
     }
     http_server_close(server);
+    sky_close(&s);
+}
+
+TEST(seer_survives_each_failed_allocation)
+{
+    struct sky s;
+    sky_open(&s);
+    protocol_context context = {
+        .loop = s.loop, .folder = s.folder, .universe = STR("u"), .node = STR("seer2@Black")};
+    uint64_t opened = 0, refused = 0;
+    for (uint64_t after = 0;; after++) {
+        void *opened_state = NULL;
+        protocol_doors doors = {.address = "127.0.0.1", .dns = port_free()};
+        context.doors = &doors;
+        CHECK(mesh_join(&context.mesh, s.engine, STR("seer2@Black"), STR("")).code == OK);
+        fault_now = (fault_plan){.what = FAULT_MEMORY, .after = after, .times = 1};
+        err e = protocol_seer.open(&opened_state, &context);
+        if (e.code == OK) {
+            struct seer *seer = opened_state;
+            store_entry route = {.key = STR("a.example GET /"), .value = STR("p")};
+            store_entry claim = {.key = STR("a.example"),
+                                 .value = STR("{\"entry\":\"p.a.example\",\"token\":\"T\"}")};
+            // Either kept or not; what is asked next must not meet a half-made one.
+            err kept = seer_names_on_route(&seer->names, &route);
+            CHECK((seer_names_project(&seer->names, STR("a.example")).at != NULL) ==
+                  (kept.code == OK));
+            kept = seer_names_on_claim(&seer->names, &claim);
+            CHECK((seer_names_claim(&seer->names, STR("a.example")) != NULL) == (kept.code == OK));
+            kept = table_tell(&seer->table, "tns@u", "tns", 1);
+            CHECK((table_get(&seer->table, "tns@u") != NULL) == (kept.code == OK));
+        }
+        bool over = fault_now.seen <= after;
+        fault_now = (fault_plan){.what = FAULT_NONE};
+        opened += e.code == OK;
+        refused += e.code == ERR_MEMORY;
+        bool closed = false;
+        if (e.code == OK)
+            protocol_seer.close(opened_state, sky_on_closed, &closed);
+        CHECK(e.code != OK || closed);
+        mesh_leave(context.mesh);
+        loop_turn(s.loop, 1);
+        if (over)
+            break;
+    }
+    CHECK(opened > 1 && refused > 5 && fault_now.seen == 0);
     sky_close(&s);
 }

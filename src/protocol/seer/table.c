@@ -144,13 +144,10 @@ static int seer_node_order(const void *a, const void *b)
     return str_order((*x)->name, (*y)->name);
 }
 
-err seer_table_list(const struct seer_table *t,
-                    arena *a,
-                    str protocol,
-                    const struct seer_node ***out,
-                    size_t *count)
+err seer_table_list(
+    const struct seer_table *t, arena *a, str kind, const struct seer_node ***out, size_t *count)
 {
-    const struct seer_node **list = arena_take(a, (map_count(t->nodes) + 1) * sizeof(*list));
+    const struct seer_node **list = arena_take(a, (map_count(t->nodes) + 1) * sizeof(void *));
     if (list == NULL)
         return fail(ERR_MEMORY, 0, "list nodes");
     size_t at = 0, found = 0;
@@ -158,10 +155,10 @@ err seer_table_list(const struct seer_table *t,
     void *value;
     while (map_next(t->nodes, &at, &key, &value)) {
         const struct seer_node *n = value;
-        if (protocol.len == 0 || str_is(n->protocol, protocol))
+        if (kind.len == 0 || str_is(n->protocol, kind))
             list[found++] = n;
     }
-    qsort(list, found, sizeof(*list), seer_node_order);
+    qsort(list, found, sizeof(void *), seer_node_order);
     *out = list;
     *count = found;
     return ok();

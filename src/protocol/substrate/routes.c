@@ -3,6 +3,7 @@
 #include "protocol/substrate/substrate_inner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static size_t list_count(const json *object, const char *name)
 {

@@ -19,7 +19,7 @@ go_prepare() {
         echo "error: there is no .go file here" >&2
         return 1
     fi
-    awk -v out="$work/src" -v from="$SRC" -f "${UTILS:=/utils}/go/rewrite.awk" "$@" >"$work/overlay.json" || return 1
+    awk -v out="$work/src" -v from="$SRC" -v utils="${UTILS:=/utils}" -f "$UTILS/go/rewrite.awk" "$@" >"$work/overlay.json" || return 1
     # What a fetch resolved says more than the sources.
     if [ -f /fetched/go.mod ]; then
         cp /fetched/go.mod /fetched/go.sum "$work/"
@@ -38,11 +38,11 @@ go_said() {
 
 build() {
     go_prepare || return 1
-    go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w' -buildmode=c-shared \
+    go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w -checklinkname=0' -buildmode=c-shared \
         -o "$OUT/main.wasm" . 2>"$work/said"
     status=$?
-    if [ $status != 0 ] && [ ! -f /fetched/go.mod ] && grep -q 'GOPROXY=off' "$work/said"; then
-        grep 'GOPROXY=off' "$work/said" >"$OUT/.fetch"
+    if [ $status != 0 ] && [ ! -f /fetched/go.mod ] && grep -qE 'GOPROXY=off|read-only file system' "$work/said"; then
+        cp "$work/said" "$OUT/.fetch"
         return 75
     fi
     go_said

@@ -1,14 +1,15 @@
 # Writes copies of TinyGo-flavoured sources as the standard Go toolchain wants them, and the overlay.
 #
-# awk -v from=FOLDER -v out=FOLDER -f rewrite.awk FILE.go... >overlay.json
+# awk -v from=FOLDER -v out=FOLDER -v utils=FOLDER -f rewrite.awk FILE.go... >overlay.json
 #   package X                                  ->  package main
 #   //export f    + func with a body           ->  //go:wasmexport f
 #   //export f    + func without a body        ->  //go:wasmimport MODULE f (//go:wasm-module, or env)
 # Lines keep their numbers, so compiler messages point at the user's.
 function quoted(text) { gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); return "\"" text "\"" }
-function entry(name) {
-    printf "%s%s:%s", files++ ? "," : "{\"Replace\":{", quoted(from "/" name), quoted(out "/" name)
+function place(name, copy) {
+    printf "%s%s:%s", files++ ? "," : "{\"Replace\":{", quoted(from "/" name), quoted(copy)
 }
+function entry(name) { place(name, out "/" name) }
 FNR == 1 {
     if (copy != "") close(copy)
     skip = FILENAME ~ /_test\.go$/
@@ -37,5 +38,7 @@ END {
         print "package main\n\nfunc main() {}" >copy
         entry("ctau_main.go")
     }
+    place("ctau_reseed.go", utils "/go/reseed.go")
+    place("ctau_reseed.s", utils "/go/reseed.s")
     print "}}"
 }

@@ -93,7 +93,7 @@ typedef struct room {
     str call; // of ROOM_COMPILE
     uint64_t memory_bytes;
     unsigned uid;                // whom it runs as when we are root
-    process_group_limits *group; // may be NULL
+    bool waits; // begins when "go\n" is written to it
     int filter;                  // seccomp program
     int wasm, module;            // of ROOM_COMPILE
     uint64_t wall_ms_max;
@@ -150,10 +150,11 @@ struct job {
     cache_entry entry;
     bool cached, prepared, fetched, fetch_wanted, stored;
     unsigned uid;
-    process_group_limits *group;
+    process_group_limits *group; // of ROOM_SCRIPT; NULL: none
     // now
     room_kind stage;
     proc *running;
+    int pid; // of `running`, for the helper thread
     timer *watch;
     int works;  // helper threads that have it
     bool ended; // nobody hears of it any more

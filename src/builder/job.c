@@ -347,6 +347,33 @@ static void job_on_watch(void *data)
         j->works--;
 }
 
+// Moving a process takes the kernel some milliseconds, so a helper thread does it.
+static void job_add_to_group(void *data)
+{
+    job *j = data;
+    // When it fails the limits of each process still hold.
+    (void)process_group_add(j->group, j->pid).code;
+}
+
+static void job_on_group(void *data)
+{
+    job *j = data;
+    j->works--;
+    if (j->running != NULL && proc_write(j->running, STR("go\n")).code != OK)
+        job_kill(j);
+    job_check_gone(j);
+}
+
+static void job_join_group(job *j)
+{
+    j->pid = proc_id(j->running);
+    j->works++;
+    if (loop_work(j->builder->settings.loop, job_add_to_group, job_on_group, j).code == OK)
+        return;
+    job_add_to_group(j);
+    job_on_group(j);
+}
+
 static void job_run(job *j, room_kind kind)
 {
     builder *b = j->builder;
@@ -365,7 +392,7 @@ static void job_run(job *j, room_kind kind)
               .call = j->call,
               .memory_bytes = j->memory_bytes,
               .uid = j->uid,
-              .group = j->group,
+              .waits = kind == ROOM_SCRIPT && j->group != NULL,
               .filter = b->filter,
               .wasm = j->wasm,
               .module = j->module};
@@ -377,8 +404,11 @@ static void job_run(job *j, room_kind kind)
     err e = room_start(&j->running, b->settings.loop, j->memory, &r, &events);
     if (e.code != OK)
         return job_fail_ours(j, e);
-    if (kind == ROOM_SCRIPT)
-        timer_start(j->watch, BUILD_DISK_WATCH_MS, BUILD_DISK_WATCH_MS);
+    if (kind != ROOM_SCRIPT)
+        return;
+    if (r.waits)
+        job_join_group(j);
+    timer_start(j->watch, BUILD_DISK_WATCH_MS, BUILD_DISK_WATCH_MS);
 }
 
 // --- 1. prepare -------------------------------------------------------------------------------

@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -225,8 +224,8 @@ err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings
     if (words == NULL)
         return fail(ERR_MEMORY, 0, "open the build room");
     words->memory = a;
-    // A child of the room must not exist before the group's limits hold for it.
-    if (r->group != NULL) {
+    // A child of the room must not exist before the group's limits hold for it: it waits for a line.
+    if (r->waits) {
         add_three(words, "/bin/sh", "-c", "read -r go && exec \"$@\" </dev/null");
         add(words, "sh");
     }
@@ -252,16 +251,8 @@ err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings
     settings.output_bytes_max = BUILD_OUTPUT_BYTES_MAX;
     settings.own_group = true;
     settings.merge_output = true;
-    settings.want_input = r->group != NULL;
-    TRY(proc_start(out, l, &settings));
-    if (r->group == NULL)
-        return ok();
-    // Not joined: the process and thread limits of prlimit still hold.
-    (void)process_group_add(r->group, proc_id(*out)).code;
-    err e = proc_write(*out, STR("go\n"));
-    if (e.code != OK)
-        proc_kill(*out, SIGKILL); // on_end tells
-    return ok();
+    settings.want_input = r->waits;
+    return proc_start(out, l, &settings);
 }
 
 // Follows no link: what is walked belongs to strangers.

@@ -6,7 +6,7 @@ const cli_flag cli_builtin_flags[] = {
     {"json", 0, NULL, "print JSON; --json=a,b prints only these fields"},
     {"yes", 'y', NULL, "do not ask, take the defaults"},
     {"no-input", 0, NULL, "never ask: fail where something is missing"},
-    {"color", 0, NULL, "--no-color prints without colours"},
+    {"color", 0, NULL, "without colours (NO_COLOR)"},
     {"help", 'h', NULL, "help for a command"},
     {0},
 };

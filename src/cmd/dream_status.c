@@ -38,17 +38,27 @@ static const json *status_ports(const json *node)
     return ports == NULL ? NULL : ports->first;
 }
 
+static void status_row(struct table *t, str name, str what, str value)
+{
+    table_add(t, STR("Nodes"));
+    table_add(t, name);
+    table_add(t, what);
+    table_add(t, value);
+}
+
 static void status_universe_table(cli *c, const json *universe)
 {
     struct table t = {.memory = cli_arena(c)};
     const json *nodes = json_field(universe, "nodes");
-    for (const json *n = nodes != NULL ? nodes->first : NULL; n != NULL; n = n->next)
-        for (const json *p = status_ports(n); p != NULL; p = p->next) {
-            table_add(&t, STR("Nodes"));
-            table_add(&t, status_node_name(t.memory, universe, n));
-            table_add(&t, p->name);
-            table_add(&t, table_number(&t, p));
-        }
+    for (const json *n = nodes != NULL ? nodes->first : NULL; n != NULL; n = n->next) {
+        str name = status_node_name(t.memory, universe, n);
+        for (const json *p = status_ports(n); p != NULL; p = p->next)
+            status_row(&t, name, p->name, table_number(&t, p));
+        if (json_text(n, "protocol").len > 0) // simples are one each
+            status_row(
+                &t, name, STR("copies"),
+                str_format(t.memory, "%llu", (unsigned long long)json_whole(n, "copies", 1)));
+    }
     cli_box(c, t.cells, 4, t.count / 4);
 }
 

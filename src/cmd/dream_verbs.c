@@ -3,9 +3,11 @@
 #include "base/str.h"
 #include "cmd/dream_inner.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <time.h>
 
-enum { WAIT_STEP_MS = 50, JOBS_MAX = 500 };
+enum { WAIT_STEP_MS = 20, KILL_WAIT_MS = 5000 };
 
 static void verbs_pause(void)
 {
@@ -73,21 +75,28 @@ static int verbs_universe(cli *c, size_t argument, str *out)
     return EXIT_OK;
 }
 
+// The process of the running multiverse, 0 when none says so.
+static pid_t verbs_pid(cli *c)
+{
+    dream_client *api;
+    const json *status = NULL;
+    if (dream_client_open(&api, cli_arena(c), STR("")).code != OK)
+        return 0;
+    err e =
+        dream_client_json(api, cli_arena(c), STR("GET"), STR("/v1/status"), STR(""), &status, NULL);
+    dream_client_close(api);
+    return e.code == OK ? (pid_t)json_whole(status, "pid", 0) : 0;
+}
+
 static int verbs_kill_all(cli *c)
 {
+    pid_t pid = verbs_pid(c);
     int code = verbs_do(c, STR("POST"), STR("/v1/stop"), STR(""),
                         STR("everything of this DREAM_HOME stops"));
     // The command ends when the process has: a script may start the next one at once.
-    for (int waited = 0; code == EXIT_OK && waited < 5000; waited += WAIT_STEP_MS) {
-        dream_client *api;
-        if (dream_client_open(&api, cli_arena(c), STR("")).code != OK)
-            return EXIT_OK;
-        unsigned status;
-        str body;
-        err e = dream_client_request(api, cli_arena(c), STR("GET"), STR("/ping"), STR(""), &status,
-                                     &body);
-        dream_client_close(api);
-        if (e.code != OK)
+    for (int waited = 0; code == EXIT_OK && pid > 0 && waited < KILL_WAIT_MS;
+         waited += WAIT_STEP_MS) {
+        if (kill(pid, 0) != 0 && errno == ESRCH)
             return EXIT_OK;
         verbs_pause();
     }

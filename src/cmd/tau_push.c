@@ -430,11 +430,10 @@ static int push_dry(tau *t, const pushed *repositories)
     if (tau_said_json(t, &out))
         return EXIT_OK;
     for (size_t i = 0; i < 2; i++)
-        for (str rest = repositories[i].wanted ? repositories[i].status : STR(""); rest.len > 0;)
-            cli_print(t->c,
-                      "  %s  %.*s\n",
-                      repositories[i].name,
-                      STR_ARG(str_printable(t->memory, str_cut(&rest, '\n'))));
+        for (str rest = repositories[i].wanted ? repositories[i].status : STR(""); rest.len > 0;) {
+            str line = str_printable(t->memory, str_cut(&rest, '\n'));
+            cli_print(t->c, "  %-6s  %.*s\n", repositories[i].name, STR_ARG(line));
+        }
     cli_print(t->c, "Nothing was pushed (--dry-run).\n");
     return EXIT_OK;
 }
@@ -521,8 +520,9 @@ int tau_push(cli *c)
     cli_progress_end(progress,
                      true,
                      str_format(t.memory,
-                                "%zu functions, valid  %llu ms",
+                                "%zu function%s, valid  %llu ms",
                                 m->functions_count,
+                                m->functions_count == 1 ? "" : "s",
                                 (unsigned long long)checked_ms));
     code = push_commit(&t, repositories);
     str deployment;

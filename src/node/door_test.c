@@ -88,11 +88,11 @@ static void doors_close(struct doors *d)
 }
 
 // A client's certificate by an authority; NULL: none.
-static tls_context *doors_tls(struct doors *d, authority *issuer, const char *node, unsigned days)
+static tls_context *doors_tls(struct doors *d, authority *issuer, const char *whose, unsigned days)
 {
     tls_settings settings = {.ca_pem = authority_certificate(d->authority)};
     if (issuer != NULL)
-        CHECK(authority_issue(issuer, d->memory, str_of(node), str_of(""), days,
+        CHECK(authority_issue(issuer, d->memory, str_of(whose), str_of(""), days,
                               &settings.certificate_pem, &settings.key_pem)
                   .code == OK);
     tls_context *tls = NULL;
@@ -159,8 +159,8 @@ static str doors_message(struct doors *d, message_kind kind)
 static bool doors_serves(size_t door, message_kind kind)
 {
     str subject = str_of(message_infos[kind].subject);
-    str protocol = str_cut(&subject, '.');
-    return str_is(protocol, str_of(door_names[door])) || kind == MSG_node_ping;
+    str first = str_cut(&subject, '.');
+    return str_is(first, str_of(door_names[door])) || kind == MSG_node_ping;
 }
 
 TEST(doors_speak_every_message_to_the_client_node_and_refuse_what_its_role_may_not_send)

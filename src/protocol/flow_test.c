@@ -149,6 +149,15 @@ flow_project(struct flow *f, repository_record *configuration, repository_record
     return reply.projects.at[0];
 }
 
+// A push of half a project: recorded, and nothing to build yet.
+static void flow_push_alone(struct flow *f, str repository, str commit)
+{
+    patrick_push_request ask = {
+        .repository = repository, .ref = STR("refs/heads/main"), .after = commit};
+    patrick_push_reply reply;
+    CHECK(flow_ask(f, MSG_patrick_push, &ask, &reply).code == OK && reply.jobs.count == 0);
+}
+
 #define COMMIT_A STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")
 #define COMMIT_B STR("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 #define COMMIT_C STR("cccccccccccccccccccccccccccccccccccccccc")
@@ -234,8 +243,9 @@ TEST(patrick_pairs_a_push_with_the_other_repositorys_head)
     flow_open(&f, NULL);
     repository_record configuration, code;
     project_record project = flow_project(&f, &configuration, &code);
-    job_record first = flow_push(&f, configuration.id, COMMIT_A, "", 0);
-    CHECK(str_is(first.configuration_commit, COMMIT_A) && first.code_commit.len == 0 &&
+    flow_push_alone(&f, configuration.id, COMMIT_A);
+    job_record first = flow_push(&f, code.id, COMMIT_C, "", 0);
+    CHECK(str_is(first.configuration_commit, COMMIT_A) && str_is(first.code_commit, COMMIT_C) &&
           first.publish);
     job_record second = flow_push(&f, code.id, COMMIT_B, "", 0);
     CHECK(str_is(second.configuration_commit, COMMIT_A) && str_is(second.code_commit, COMMIT_B));
@@ -286,6 +296,8 @@ TEST(patrick_ignores_other_branches_tags_and_deletions)
     patrick_push_request ask = {
         .repository = code.id, .ref = STR("refs/heads/dev"), .after = COMMIT_A};
     patrick_push_reply reply;
+    CHECK(flow_ask(&f, MSG_patrick_push, &ask, &reply).code == OK && reply.jobs.count == 0);
+    ask.repository = configuration.id;
     CHECK(flow_ask(&f, MSG_patrick_push, &ask, &reply).code == OK && reply.jobs.count == 1);
     flow_close(&f, false);
 }
@@ -304,7 +316,8 @@ TEST(patrick_takes_reports_of_the_current_attempt_only)
     flow_open(&f, NULL);
     repository_record configuration, code;
     (void)flow_project(&f, &configuration, &code);
-    job_record job = flow_push(&f, configuration.id, COMMIT_A, "", 0);
+    flow_push_alone(&f, configuration.id, COMMIT_A);
+    job_record job = flow_push(&f, code.id, COMMIT_B, "", 0);
     CHECK(flow_progress(&f, job.id, 1, "fetching").code == OK);
     CHECK(flow_progress(&f, job.id, 2, "fetching").code == OK);
     CHECK(flow_progress(&f, job.id, 1, "done").code == ERR_CONFLICT);
@@ -327,7 +340,8 @@ TEST(patrick_gives_a_log_back_from_any_offset)
     flow_open(&f, NULL);
     repository_record configuration, code;
     (void)flow_project(&f, &configuration, &code);
-    job_record job = flow_push(&f, configuration.id, COMMIT_A, "", 0);
+    flow_push_alone(&f, configuration.id, COMMIT_A);
+    job_record job = flow_push(&f, code.id, COMMIT_B, "", 0);
     patrick_log_add_request add = {.id = job.id, .attempt = 1, .text = STR("one\ntwo\n")};
     patrick_log_add_reply added;
     CHECK(flow_ask(&f, MSG_patrick_log_add, &add, &added).code == OK && added.bytes == 8);
@@ -452,7 +466,8 @@ TEST(registry_survives_a_restart)
     flow_open(&f, NULL);
     repository_record configuration, code;
     project_record project = flow_project(&f, &configuration, &code);
-    job_record job = flow_push(&f, configuration.id, COMMIT_A, "", 0);
+    flow_push_alone(&f, configuration.id, COMMIT_A);
+    job_record job = flow_push(&f, code.id, COMMIT_B, "", 0);
     char folder[64], id[64], project_id[64];
     snprintf(folder, sizeof(folder), "%s", f.folder);
     snprintf(id, sizeof(id), "%.*s", STR_ARG(job.id));

@@ -68,6 +68,7 @@ static void forge_free(void *data)
     while (f->repositories != NULL && map_next(f->repositories, &at, &key, &value)) {
         forge_repository *r = value;
         free(r->path);
+        free(r->id);
         free(r);
     }
     map_close(f->repositories);
@@ -213,7 +214,7 @@ static void visit_on_repository(void *data, err e, const void *fields)
             "forge");
         return;
     }
-    if (c->repository->ready)
+    if (repository_is_ready(c))
         visit_on_ready(c);
     else
         repository_prepare(c, visit_on_ready);

@@ -25,13 +25,14 @@ enum {
     VISIT_PIECE = 64 << 10,      // unpacked at once
     VISIT_QUEUE_HIGH = 1 << 20,  // input waiting for git: reading pauses
 };
-#define FORGE_PUSH_BYTES_MAX \
-    ((uint64_t)1100 << 20) // the pack's own limit is receive.maxInputSize, 1 GiB
+// The pack's own limit is receive.maxInputSize, 1 GiB.
+#define FORGE_PUSH_BYTES_MAX  ((uint64_t)1100 << 20)
 #define FORGE_FETCH_BYTES_MAX ((uint64_t)32 << 20)
 
 typedef struct forge_visit forge_visit;
 typedef struct forge_repository {
     char *path;
+    char *id;   // auth's, for which it is ready
     bool ready; // made and recovered since we started
     bool busy;
     forge_visit *first, *last; // who waits
@@ -110,6 +111,7 @@ forge_repository *repository_find(forge *f, str owner, str name);
 // Calls granted(c) once c holds the lock, perhaps within this; ends c when too many wait.
 void repository_take(forge_visit *c, void (*granted)(forge_visit *c));
 void repository_give(forge_visit *c);
+bool repository_is_ready(const forge_visit *c);
 void repository_leave(forge_visit *c); // no longer waits
 void repository_prepare(forge_visit *c,
                         void (*granted)(forge_visit *c)); // made, recovered; the lock is free again

@@ -33,10 +33,10 @@ stand_on_token(void *data, mesh_incoming *in, const message_header *header, cons
 static void
 stand_on_repository(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
-    (void)data;
+    const stand *s = data;
     (void)header;
     const auth_repository_get_request *request = fields;
-    repository_record r = {.id = STR("R1"), .owner = STR("alice"), .name = STR("tb")};
+    repository_record r = {.id = str_of(s->id), .owner = STR("alice"), .name = STR("tb")};
     auth_repository_get_reply reply = {.repositories = {&r, 1}};
     if (str_is_nocase(request->owner, r.owner) && str_is_nocase(request->name, r.name))
         mesh_answer(in, &reply);
@@ -55,7 +55,7 @@ stand_on_push(void *data, mesh_incoming *in, const message_header *header, const
     (void)header;
     stand *s = data;
     const patrick_push_request *request = fields;
-    CHECK(s->pushes_count < STAND_PUSHES && str_is(request->repository, STR("R1")));
+    CHECK(s->pushes_count < STAND_PUSHES && str_is(request->repository, str_of(s->id)));
     stand_push *p = &s->pushes[s->pushes_count++];
     stand_keep(p->ref, request->ref);
     stand_keep(p->before, request->before);
@@ -103,7 +103,7 @@ static void stand_listen(stand *s)
 void stand_open(stand *s)
 {
     char folder[2 * STAND_TEXT];
-    *s = (stand){.port = 0};
+    *s = (stand){.id = "R1"};
     buf_open(&s->output, 64 << 20);
     snprintf(s->folder, STAND_TEXT, "/tmp/ctau-forge-XXXXXX");
     CHECK(mkdtemp(s->folder) != NULL);

@@ -21,6 +21,7 @@ typedef struct stand {
     forge *forge;
     http_server *server;
     unsigned port;
+    const char *id;                  // of the repository, as auth tells it
     stand_push pushes[STAND_PUSHES]; // what patrick was told
     size_t pushes_count;
     err refuse;       // patrick answers so, when it is not OK

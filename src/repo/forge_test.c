@@ -263,6 +263,20 @@ TEST(forge_tells_again_what_its_own_end_has_cut)
     stand_close(&s);
 }
 
+TEST(forge_repository_that_was_deleted_does_not_come_back)
+{
+    stand s;
+    stand_open(&s);
+    CHECK(stand_run(&s, "cd $W && git push -q origin main") == 0);
+    s.id = "R2"; // deleted and made again under the same name
+    CHECK(stand_run(&s, "git ls-remote $U") == 0 && !stand_said(&s, "main"));
+    CHECK(stand_run(&s, "cd $W && git commit -q --amend -m again && git push -q origin main && "
+                        "git -C ${R%/*}/.was-R1-* rev-parse main") == 0);
+    CHECK(s.pushes_count == 2 && stand_said(&s, s.pushes[0].after));
+    CHECK(stand_head_is(&s, "main", s.pushes[1].after));
+    stand_close(&s);
+}
+
 TEST(forge_outlives_clients_that_break)
 {
     stand s;

@@ -10,6 +10,10 @@
 // readable over HTTP. It is there whole or not at all, and survives a power cut. Nothing happens
 // when it is there already.
 err repo_make(const char *path) MUST_USE;
+// The same for the repository that auth knows as `id` (1 to 64 letters and digits): one at `path`
+// that was made for another id, which was deleted then, is moved aside to .was-ID-NUMBER. Not while
+// anybody pushes to it.
+err repo_claim(const char *path, str id) MUST_USE;
 // The commit a branch points to, 40 hex digits. ERR_ABSENT: no such branch (or an empty
 // repository).
 err repo_head(const char *path, str branch, char commit[41]) MUST_USE;

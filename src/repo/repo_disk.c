@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOCKS_DEPTH_MAX = 32 };
+enum { LOCKS_DEPTH_MAX = 32, ID_MAX = 64 };
 static const char pending[] = "push-pending";
 
 // Hooks never run: what a push means is our business. Nothing is collected behind our back.
@@ -108,6 +108,49 @@ err repo_make(const char *path)
         return ok();
     above[slash - above] = '\0';
     return disk_sync(AT_FDCWD, above);
+}
+
+static bool disk_is_id(str id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.at[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')))
+            return false;
+    }
+    return id.len > 0 && id.len <= ID_MAX;
+}
+
+static err disk_move_aside(const char *path, str id)
+{
+    char aside[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    if (snprintf(aside, sizeof(aside), "%.*s/.was-%.*s-%08x", (int)(slash - path), path,
+                 STR_ARG(disk_is_id(id) ? id : STR("unknown")),
+                 (unsigned)random_u64()) >= (int)sizeof(aside))
+        return fail(ERR_LIMIT, 0, "path of a repository");
+    return rename(path, aside) == 0 ? ok() : fail_errno(errno, "move a repository aside");
+}
+
+err repo_claim(const char *path, str id)
+{
+    OWNED(arena_drop) arena *a = NULL;
+    char file[PATH_MAX];
+    str known;
+    if (!disk_is_id(id))
+        return fail(ERR_SYNTAX, 0, "the id of a repository");
+    TRY(arena_open(&a, 4096));
+    TRY(disk_path(file, path, "auth-id"));
+    TRY(repo_make(path));
+    err e = file_read(a, file, 1024, &known);
+    if (e.code == OK && str_is(known, id))
+        return ok();
+    if (e.code == OK) {
+        TRY(disk_move_aside(path, known));
+        TRY(repo_make(path));
+    } else if (e.code != ERR_ABSENT) {
+        return e;
+    }
+    return file_write_durable(file, id, 0644);
 }
 
 // ---- a push under way

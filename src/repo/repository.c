@@ -28,6 +28,12 @@ forge_repository *repository_find(forge *f, str owner, str name)
     return r;
 }
 
+bool repository_is_ready(const forge_visit *c)
+{
+    const forge_repository *r = c->repository;
+    return r->ready && str_is(str_of(r->id), c->id);
+}
+
 static void repository_grant(forge_visit *c)
 {
     c->repository->busy = true;
@@ -90,7 +96,7 @@ static void prepare_work(void *data)
     forge_visit *c = data;
     bool cut = false;
     c->changes_count = 0;
-    c->worked = repo_make(c->repository->path);
+    c->worked = repo_claim(c->repository->path, c->id);
     if (c->worked.code == OK)
         c->worked = repo_push_recover(c->repository->path, &cut);
     if (c->worked.code != OK || !cut)
@@ -116,7 +122,12 @@ static void prepare_work(void *data)
 
 static void prepare_end(forge_visit *c)
 {
-    c->repository->ready = true;
+    forge_repository *r = c->repository;
+    if (!repository_is_ready(c)) { // or somebody else was first
+        free(r->id);
+        r->id = strndup(c->id.at, c->id.len);
+        r->ready = r->id != NULL;
+    }
     c->changes_count = 0;
     c->any_refused = false;
     repository_give(c);
@@ -163,8 +174,8 @@ static void prepare_on_worked(void *data)
 
 static void prepare_on_granted(forge_visit *c)
 {
-    if (c->repository->ready)
-        prepare_end(c); // somebody else was first
+    if (repository_is_ready(c))
+        prepare_end(c);
     else
         visit_work(c, prepare_work, prepare_on_worked);
 }

@@ -147,8 +147,8 @@ static void settle_finish(forge_visit *c)
 {
     settle_answer(c);
     if (c->kept_broken) {
-        c->repository->ready =
-            false; // the note of this push stays: the next use tells patrick again
+        // The note of this push stays: the next use tells patrick again.
+        c->repository->ready = false;
         visit_free(c);
         return;
     }

@@ -189,6 +189,8 @@ static void context_replace(tls_context **at, tls_context *made)
 err doors_identity(worker *w, bool gateway, str certificate_pem, str key_pem)
 {
     tls_context *server, *client = NULL;
+    if (w->ca_pem.len == 0)
+        return fail(ERR_DENIED, 0, "without an authority every peer would be let in");
     TRY(identity_tls(w, true, certificate_pem, key_pem, &server));
     if (gateway) {
         err e = identity_tls(w, false, certificate_pem, key_pem, &client);

@@ -74,6 +74,11 @@ static void farm_on_lost(void *data, size_t slot, str function, str request, str
 
 void farm_open(farm *f, size_t slots)
 {
+    farm_open_with(f, slots, STR(""));
+}
+
+void farm_open_with(farm *f, size_t slots, str ca_pem)
+{
     static char program[4096];
     *f = (farm){.module_fd = guest_module()};
     ssize_t len = readlink("/proc/self/exe", program, sizeof(program) - 1);
@@ -83,7 +88,7 @@ void farm_open(farm *f, size_t slots)
     CHECK(loop_open(&f->loop).code == OK);
     CHECK(log_open(&f->log, 2, false, LOG_WARN).code == OK);
     workers_settings settings = {
-        .loop = f->loop, .log = f->log, .program = program, .universe = STR("black"), .slots = slots};
+        .loop = f->loop, .log = f->log, .program = program, .universe = STR("black"), .ca_pem = ca_pem, .slots = slots, .module_idle_ms = 1000};
     CHECK(workers_open(&f->workers, &settings).code == OK);
     CHECK(workers_listen(f->workers, WORKER_SUBSTRATE_HTTP, "127.0.0.1", 0).code == OK);
     workers_events events = {farm_on_want, farm_on_output, farm_on_counts, farm_on_lost, f};

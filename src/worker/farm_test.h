@@ -20,6 +20,7 @@ typedef struct farm {
 } farm;
 
 void farm_open(farm *f, size_t slots); // workers opened, public door on a free port, events set; not started
+void farm_open_with(farm *f, size_t slots, str ca_pem);
 void farm_close(farm *f);
 void farm_start(farm *f); // until all are ready
 // Publishes one function for each export of the guest: host hello.black.localtau, path /EXPORT, methods GET and POST.

@@ -1,7 +1,7 @@
 // The functions that one worker knows: made at their first call, loaded when called, unloaded when idle.
 //
 // The happy path is: 1. a call names a function of the snapshot; 2. its module is wanted from the control process
-// while its calls wait; 3. the module is mapped and they start; 4. after MODULE_IDLE_MS without a call the module
+// while its calls wait; 3. the module is mapped and they start; 4. after module_idle_ms without a call the module
 // goes, and then the function. What can fail: no such module, not our engine's, no export: its calls get 500.
 #include "base/clock.h"
 #include "base/str.h"
@@ -209,7 +209,7 @@ void functions_sweep(worker *w)
         function *f = value;
         if (f->state == FUNCTION_LOADING && now - f->wanted_ms > MODULE_WAIT_MS)
             waiting_fail(f, fail(ERR_TIMEOUT, 0, "the compiled module did not come in time"));
-        if (f->holds > 0 || f->state == FUNCTION_LOADING || now - f->used_ms < MODULE_IDLE_MS || f->calls > 0)
+        if (f->holds > 0 || f->state == FUNCTION_LOADING || now - f->used_ms < w->module_idle_ms || f->calls > 0)
             continue;
         function_unload(f);
         if (w->by_index != NULL && f->index_of == w->snapshot)

@@ -45,6 +45,7 @@ static err worker_begin(worker *w, const worker_start *m, int page_fd)
     w->ca_pem = text_keep(m->ca_pem);
     w->ticket_key = text_keep(m->ticket_key);
     w->request_log = m->request_log;
+    w->module_idle_ms = m->module_idle_ms != 0 ? m->module_idle_ms : MODULE_IDLE_MS;
     if (m->certificate_pem.len > 0)
         TRY(doors_identity(w, false, m->certificate_pem, m->key_pem));
     if (m->gateway_certificate_pem.len > 0)

@@ -134,9 +134,7 @@ static void slot_on_link_end(void *data, channel *c)
     slot *s = data;
     channel_close(c);
     s->link = NULL;
-    s->ready = false;
-    if (!s->workers->closing)
-        slot_end(s, "closed its link");
+    s->ready = false; // its end mostly follows; if not, the watch makes one
 }
 
 static void slot_on_output(void *data, proc *p, int stream, str bytes)
@@ -235,6 +233,7 @@ static err slot_greet(slot *s)
         .ca_pem = w->ca_pem,
         .ticket_key = {w->ticket_key, sizeof(w->ticket_key)},
         .request_log = w->settings.request_log,
+        .module_idle_ms = w->settings.module_idle_ms,
     };
     for (size_t i = 0; i < LISTENS_MAX; i++)
         m.sockets += w->listens[i].fds != NULL;
@@ -298,6 +297,10 @@ static void watch_slot(slot *s, uint64_t now)
 {
     if (s->proc == NULL || s->why != NULL)
         return;
+    if (s->link == NULL) {
+        slot_end(s, "closed its link");
+        return;
+    }
     uint64_t beat = atomic_load_explicit(&s->page->beat_ms, memory_order_acquire);
     if (s->ready ? now > beat + HANG_MS : now > s->started_ms + READY_MS)
         slot_end(s, s->ready ? "its loop stood still" : "it was not ready in time");

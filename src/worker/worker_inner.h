@@ -87,6 +87,7 @@ struct worker {
     vm *vm;
     worker_page *page;
     uint64_t slot, slots;
+    uint64_t module_idle_ms;
     char *universe;
     bool request_log, started, stopping;
     str ticket_key, ca_pem;

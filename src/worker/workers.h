@@ -23,6 +23,7 @@ typedef struct workers_settings {
     str ca_pem;
     size_t slots;        // processes; 0: one per core
     bool request_log;    // one line per request through the log
+    uint64_t module_idle_ms; // a module that nobody called for so long is unloaded (0 = 30 s)
 } workers_settings;
 err workers_open(workers **out, const workers_settings *settings) MUST_USE;
 // Opens one listening socket per slot. ERR_CONFLICT: the port is in use by somebody else.

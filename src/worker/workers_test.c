@@ -284,3 +284,59 @@ TEST(worker_port_in_use_is_a_conflict)
     CHECK(workers_listen(f.workers, WORKER_GATEWAY_HTTP, "127.0.0.1", port).code == ERR_CONFLICT);
     farm_close(&f);
 }
+
+TEST(worker_unloads_idle_modules_and_loads_them_again)
+{
+    farm f;
+    reply r;
+    farm_begin(&f, 1, (route_function){0});
+    farm_get(&f, &r, "/pong");
+    farm_turn_for(&f, 400);
+    farm_get(&f, &r, "/pong");
+    CHECK(f.wants == 1);
+    uint64_t end = clock_now_ms() + 15000;
+    // The control side keeps a module for a while too: only when that is over as well it is wanted anew.
+    while (f.wants == 1 && clock_now_ms() < end) {
+        farm_turn_for(&f, 6500);
+        farm_get(&f, &r, "/pong");
+        CHECK(r.status == 200);
+    }
+    CHECK(f.wants == 2);
+    farm_close(&f);
+}
+
+TEST(worker_drops_the_call_of_a_client_that_has_gone)
+{
+    farm f;
+    reply r;
+    farm_begin(&f, 1, (route_function){.concurrency = 1});
+    farm_get(&f, &r, "/pong");
+    http_client *other;
+    CHECK(http_client_open(&other, f.loop, 1).code == OK);
+    http_client *mine = f.client;
+    f.client = other;
+    farm_send(&f, &r, &(http_client_request){.target = STR("/nap")});
+    farm_turn_for(&f, 100);
+    http_client_close(other);
+    f.client = mine;
+    farm_turn_for(&f, 30);
+    farm_get(&f, &r, "/nap"); // the one place is free again
+    CHECK(r.status == 200);
+    farm_close(&f);
+}
+
+TEST(worker_says_how_many_lines_it_dropped)
+{
+    farm f;
+    reply r;
+    farm_begin(&f, 1, (route_function){0});
+    for (int i = 0; i < 300; i++)
+        farm_get(&f, &r, "/trap");
+    farm_turn_for(&f, 1200);
+    CHECK(f.calls == 300 && f.failures == 300);
+    size_t lines = 0;
+    for (size_t i = 0; i < f.lines.len; i++)
+        lines += f.lines.at[i] == '\n';
+    CHECK(lines >= 600 || farm_said(&f, "|dropped|"));
+    farm_close(&f);
+}

@@ -68,7 +68,10 @@ static err fetch_all(struct monkey_job *j)
                     SOURCE_BYTES_MAX));
     diagnoses_init(&j->found, j->memory, MODEL_DIAGNOSES_MAX);
     TRY(model_load(j->memory, folder, &j->found, &j->model));
-    return j->found.count > 0 || j->job.code_commit.len == 0 ? ok() : fetch_code(j);
+    // Of a deployment, the last repository to arrive builds: the others' code may not be there yet.
+    if (j->found.count > 0 || j->job.code_commit.len == 0 || !j->job.publish)
+        return ok();
+    return fetch_code(j);
 }
 
 static void fetch_work(void *data)

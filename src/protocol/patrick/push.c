@@ -111,6 +111,14 @@ static job_record push_job(struct push *p, const project_record *project, str br
     };
 }
 
+static bool push_is_lonely(struct push *p, const project_record *project)
+{
+    bool is_code = str_is(project->code, p->repository.id);
+    bool is_configuration = str_is(project->configuration, p->repository.id);
+    return (is_code || is_configuration) &&
+           push_head(p, is_code ? project->configuration : project->code).len == 0;
+}
+
 static void push_record(struct push *p, const project_record *project)
 {
     arena *a = mesh_incoming_arena(p->in);
@@ -139,7 +147,9 @@ static void push_record(struct push *p, const project_record *project)
         mesh_answer_err(p->in, fail(ERR_MEMORY, 0, "record push"));
         return;
     }
-    if (project != NULL) {
+    // Half a project has nothing to deploy: the other half's first push makes the pair.
+    bool alone = p->request->deployment_size <= 1 && project != NULL && push_is_lonely(p, project);
+    if (project != NULL && !alone) {
         *job = push_job(p, project, branch);
         if (p->request->deployment.len > 0 && p->request->deployment_size > 1)
             job->publish = push_completes(p, project->id, changes, &count);

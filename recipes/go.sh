@@ -19,13 +19,24 @@ go_prepare() {
         echo "error: there is no .go file here" >&2
         return 1
     fi
-    awk -v out="$work/src" -v from="$SRC" -v utils="${UTILS:=/utils}" -f "$UTILS/go/rewrite.awk" "$@" >"$work/overlay.json" || return 1
+    # reseed.go knows the runtime of these versions by heart.
+    go=$(command -v go)
+    reseed=
+    read -r version <"${go%/bin/go}/VERSION" || version=
+    case $version in go1.24* | go1.25* | go1.26*) reseed=$UTILS/go ;; esac
+    awk -v out="$work/src" -v from="$SRC" -v reseed="$reseed" -f "$UTILS/go/rewrite.awk" "$@" \
+        >"$work/overlay.json" || return 1
     # What a fetch resolved says more than the sources.
     if [ -f /fetched/go.mod ]; then
         cp /fetched/go.mod /fetched/go.sum "$work/"
         return
     fi
-    if [ -f go.mod ]; then cat go.mod; else printf 'module function\n\ngo 1.24\n'; fi >"$work/go.mod"
+    [ -f go.mod ] || printf 'module function\n\ngo 1.24\n' >go.mod || return 1
+    cat go.mod >"$work/go.mod"
+    # What the wrappers of upstream's image would add; others a fetch finds.
+    if grep -q '"github.com/taubyte/go-sdk/' "$@" && ! grep -q 'github.com/taubyte/go-sdk ' go.mod; then
+        printf '\nrequire github.com/taubyte/go-sdk v0.3.9\n' >>"$work/go.mod"
+    fi
     printf '\nreplace github.com/taubyte/go-sdk-symbols => %s/go/symbols\n' "$UTILS" >>"$work/go.mod"
     cat "$UTILS/go/go.sum" >"$work/go.sum"
     [ ! -f go.sum ] || cat go.sum >>"$work/go.sum"
@@ -33,13 +44,14 @@ go_prepare() {
 
 # Paths as the user knows them, and no header with the package's name.
 go_said() {
-    sed -e '/^# /d' -e "s#$work/src/#$SRC/#g" -e "s#^\./#$SRC/#" -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" "$work/said" >&2
+    sed -e '/^# /d' -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" \
+        "$work/said" >&2
 }
 
 build() {
     go_prepare || return 1
-    go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w -checklinkname=0' -buildmode=c-shared \
-        -o "$OUT/main.wasm" . 2>"$work/said"
+    go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w -checklinkname=0' \
+        -buildmode=c-shared -o "$OUT/main.wasm" . 2>"$work/said"
     status=$?
     if [ $status != 0 ] && [ ! -f /fetched/go.mod ] && grep -qE 'GOPROXY=off|read-only file system' "$work/said"; then
         cp "$work/said" "$OUT/.fetch"

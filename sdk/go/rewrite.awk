@@ -1,6 +1,6 @@
 # Writes copies of TinyGo-flavoured sources as the standard Go toolchain wants them, and the overlay.
 #
-# awk -v from=FOLDER -v out=FOLDER -v utils=FOLDER -f rewrite.awk FILE.go... >overlay.json
+# awk -v from=FOLDER -v out=FOLDER -v reseed=FOLDER -f rewrite.awk FILE.go... >overlay.json
 #   package X                                  ->  package main
 #   //export f    + func with a body           ->  //go:wasmexport f
 #   //export f    + func without a body        ->  //go:wasmimport MODULE f (//go:wasm-module, or env)
@@ -38,7 +38,9 @@ END {
         print "package main\n\nfunc main() {}" >copy
         entry("ctau_main.go")
     }
-    place("ctau_reseed.go", utils "/go/reseed.go")
-    place("ctau_reseed.s", utils "/go/reseed.s")
+    if (reseed != "") {
+        place("ctau_reseed.go", reseed "/reseed.go")
+        place("ctau_reseed.s", reseed "/reseed.s")
+    }
     print "}}"
 }

@@ -31,8 +31,8 @@ struct cli {
 extern const cli_flag cli_builtin_flags[];
 // A flag by name, or by letter when `name` is empty: the verb's own, the common ones, the built-in
 // ones. *off is set for --no-NAME. NULL: unknown.
-const cli_flag *cli_flag_find(
-    const cli_program *p, const cli_verb *v, str name, char letter, bool *off);
+const cli_flag *
+cli_flag_find(const cli_program *p, const cli_verb *v, str name, char letter, bool *off);
 // How often `verb` may have arguments; *most is SIZE_MAX for "[ID…]".
 void cli_verb_arity(const cli_verb *v, size_t *least, size_t *most);
 // The text that a verb shares with the words, as "new project"; 0 when they are of another verb.

@@ -45,15 +45,14 @@ int cli_completion(cli *c, const str *arguments, size_t count)
         cli_write(STDOUT_FILENO, buf_str(&out));
         return EXIT_OK;
     }
-    return cli_fail(c,
-                    EXIT_USAGE,
-                    STR("which shell?"),
+    return cli_fail(c, EXIT_USAGE, STR("which shell?"),
                     str_format(c->memory, "%s completion bash, zsh or fish", c->program->name));
 }
 
 static void complete_flags(cli *c, const cli_verb *v, str partial)
 {
-    const cli_flag *const places[] = {v != NULL ? v->flags : NULL, c->program->common, cli_builtin_flags};
+    const cli_flag *const places[] = {v != NULL ? v->flags : NULL, c->program->common,
+                                      cli_builtin_flags};
     for (size_t i = 0; i < COUNT(places); i++)
         for (const cli_flag *f = places[i]; f != NULL && f->name != NULL; f++) {
             bool off = str_is(str_of(f->name), STR("color"));

@@ -81,22 +81,16 @@ void cli_diagnoses(cli *c, const char *root, const diagnoses *found)
     for (const diagnosis *d = found->first; d != NULL; d = d->next, shown++) {
         OWNED(buf_close) buf out;
         buf_open(&out, CLI_TEXT_BYTES_MAX);
-        buf_add_format(&out,
-                       "%serror:%s %.*s\n",
-                       colour ? "\033[1;31m" : "",
-                       colour ? "\033[0m" : "",
-                       STR_ARG(str_printable(c->memory, d->text)));
+        buf_add_format(&out, "%serror:%s %.*s\n", colour ? "\033[1;31m" : "",
+                       colour ? "\033[0m" : "", STR_ARG(str_printable(c->memory, d->text)));
         buf_add_format(&out, "  --> %.*s", STR_ARG(str_printable(c->memory, d->file)));
         if (d->line > 0)
             buf_add_format(&out, ":%zu:%zu", d->line, d->column);
         buf_add_format(&out, "%s%s\n", d->code != NULL ? "  " : "", d->code != NULL ? d->code : "");
         diagnosis_source(c, &out, root, d);
         if (d->help.len > 0)
-            buf_add_format(&out,
-                           "%shelp:%s %.*s\n",
-                           colour ? "\033[1;36m" : "",
-                           colour ? "\033[0m" : "",
-                           STR_ARG(str_printable(c->memory, d->help)));
+            buf_add_format(&out, "%shelp:%s %.*s\n", colour ? "\033[1;36m" : "",
+                           colour ? "\033[0m" : "", STR_ARG(str_printable(c->memory, d->help)));
         buf_add_byte(&out, '\n');
         cli_write(STDERR_FILENO, buf_str(&out));
     }

@@ -19,8 +19,8 @@ static const cli_flag *flag_in(const cli_flag *flags, str name, char letter)
     return NULL;
 }
 
-const cli_flag *cli_flag_find(
-    const cli_program *p, const cli_verb *v, str name, char letter, bool *off)
+const cli_flag *
+cli_flag_find(const cli_program *p, const cli_verb *v, str name, char letter, bool *off)
 {
     const cli_flag *const places[] = {v != NULL ? v->flags : NULL, p->common, cli_builtin_flags};
     *off = false;
@@ -122,13 +122,9 @@ bool cli_number(
         *out = number;
         return true;
     }
-    (void)cli_fail(c,
-                   EXIT_USAGE,
-                   str_format(c->memory,
-                              "--%s is a number from %llu to %llu, not \"%.*s\"",
-                              flag,
-                              (unsigned long long)least,
-                              (unsigned long long)most,
+    (void)cli_fail(c, EXIT_USAGE,
+                   str_format(c->memory, "--%s is a number from %llu to %llu, not \"%.*s\"", flag,
+                              (unsigned long long)least, (unsigned long long)most,
                               STR_ARG(str_printable(c->memory, given))),
                    STR(""));
     return false;

@@ -41,11 +41,7 @@ static size_t put_flag(buf *out, const cli_flag *f)
     size_t before = out->len;
     buf_add_format(out, f->letter != 0 ? "  -%c, " : "      ", f->letter);
     bool off = str_is(str_of(f->name), STR("color"));
-    buf_add_format(out,
-                   "--%s%s%s%s",
-                   off ? "no-" : "",
-                   f->name,
-                   f->value != NULL ? " " : "",
+    buf_add_format(out, "--%s%s%s%s", off ? "no-" : "", f->name, f->value != NULL ? " " : "",
                    f->value != NULL ? f->value : "");
     return out->len - before;
 }
@@ -80,12 +76,8 @@ void cli_help_verb(cli *c, const cli_verb *v)
         str line = str_cut(&rest, '\n');
         buf_add_format(&out, "  %.*s\n", STR_ARG(line));
     }
-    buf_add_format(&out,
-                   "%susage: %s %s%s%s%s\n",
-                   v->examples != NULL ? "\n" : "",
-                   p->name,
-                   v->words,
-                   v->arguments != NULL ? " " : "",
+    buf_add_format(&out, "%susage: %s %s%s%s%s\n", v->examples != NULL ? "\n" : "", p->name,
+                   v->words, v->arguments != NULL ? " " : "",
                    v->arguments != NULL ? v->arguments : "",
                    v->flags != NULL && v->flags->name != NULL ? " [FLAGS]" : "");
     put_flags(&out, "flags:", v->flags);
@@ -118,10 +110,7 @@ static size_t put_verbs(cli *c, buf *out, const str *words, size_t count)
             const cli_verb *v = &p->verbs[i];
             if (verb_is_hidden(v) || !verb_begins(v, words, count))
                 continue;
-            str text = str_format(c->memory,
-                                  "%s%s%s",
-                                  v->words,
-                                  v->arguments != NULL ? " " : "",
+            str text = str_format(c->memory, "%s%s%s", v->words, v->arguments != NULL ? " " : "",
                                   v->arguments != NULL ? v->arguments : "");
             size_t width = cli_width(text);
             if (pass == 0) {
@@ -143,21 +132,15 @@ static size_t put_verbs(cli *c, buf *out, const str *words, size_t count)
 static void put_program(cli *c, buf *out)
 {
     const cli_program *p = c->program;
-    buf_add_format(out,
-                   "%s %s: %s\n\nusage: %s COMMAND [ARGUMENTS] [FLAGS]\n\n",
-                   p->name,
-                   p->version,
-                   p->about,
-                   p->name);
+    buf_add_format(out, "%s %s: %s\n\nusage: %s COMMAND [ARGUMENTS] [FLAGS]\n\n", p->name,
+                   p->version, p->about, p->name);
     (void)put_verbs(c, out, NULL, 0);
     put_flags(out, "of every command:", p->common);
     put_flags(out, p->common == NULL ? "of every command:" : "and:", cli_builtin_flags);
     buf_add_format(out,
                    "\nmore: %s help COMMAND, %s help exit-codes|environment|formatting,\n"
                    "      %s completion bash|zsh|fish\n",
-                   p->name,
-                   p->name,
-                   p->name);
+                   p->name, p->name, p->name);
 }
 
 int cli_help(cli *c, const str *words, size_t count)
@@ -194,8 +177,7 @@ int cli_help(cli *c, const str *words, size_t count)
     }
     buf_close(&out);
     str said = str_printable(c->memory, str_join(c->memory, words, count, STR(" ")));
-    return cli_fail(c,
-                    EXIT_USAGE,
+    return cli_fail(c, EXIT_USAGE,
                     str_format(c->memory, "there is no help for \"%.*s\"", STR_ARG(said)),
                     str_format(c->memory, "all commands: %s help", p->name));
 }

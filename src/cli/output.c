@@ -1,4 +1,5 @@
-// Results on stdout, talk on stderr, errors with their fix; colours and glyphs where they are wanted.
+// Results on stdout, talk on stderr, errors with their fix; colours and glyphs where they are
+// wanted.
 #include "base/str.h"
 #include "cli/cli_inner.h"
 
@@ -125,16 +126,10 @@ int cli_fail(cli *c, int code, str message, str help)
         return code;
     }
     bool colour = cli_colour(c, STDERR_FILENO);
-    cli_say(c,
-            "%serror:%s %.*s\n",
-            colour ? "\033[1;31m" : "",
-            colour ? "\033[0m" : "",
+    cli_say(c, "%serror:%s %.*s\n", colour ? "\033[1;31m" : "", colour ? "\033[0m" : "",
             STR_ARG(message));
     if (help.len > 0)
-        cli_say(c,
-                "%shelp:%s %.*s\n",
-                colour ? "\033[1;36m" : "",
-                colour ? "\033[0m" : "",
+        cli_say(c, "%shelp:%s %.*s\n", colour ? "\033[1;36m" : "", colour ? "\033[0m" : "",
                 STR_ARG(help));
     return code;
 }
@@ -239,8 +234,7 @@ bool cli_ask(cli *c, const char *question, str otherwise, const char *flag, str 
         *out = otherwise;
         if (otherwise.len > 0)
             return true;
-        (void)cli_fail(c,
-                       EXIT_USAGE,
+        (void)cli_fail(c, EXIT_USAGE,
                        str_format(c->memory, "%s: not given, and nobody can be asked", question),
                        str_format(c->memory, "give %s", flag));
         return false;

@@ -28,15 +28,8 @@ static void progress_draw(cli_progress *p, const char *colour, const char *mark,
         }
         shown = str_first(shown, at);
     }
-    cli_say(p->c,
-            "%s  %s%s%s %.*s%s%.*s",
-            p->live ? "\r\033[K" : "",
-            coloured ? colour : "",
-            mark,
-            coloured ? "\033[0m" : "",
-            STR_ARG(p->what),
-            shown.len > 0 ? "  " : "",
-            STR_ARG(shown));
+    cli_say(p->c, "%s  %s%s%s %.*s%s%.*s", p->live ? "\r\033[K" : "", coloured ? colour : "", mark,
+            coloured ? "\033[0m" : "", STR_ARG(p->what), shown.len > 0 ? "  " : "", STR_ARG(shown));
 }
 
 // Stands in where there is no memory: never NULL is the promise.
@@ -48,7 +41,8 @@ cli_progress *cli_progress_start(cli *c, const char *what)
     const char *ci = getenv("CI");
     p->c = c;
     p->what = str_of(what);
-    p->live = isatty(STDERR_FILENO) && cli_colour(c, STDERR_FILENO) && !c->json && (ci == NULL || ci[0] == 0);
+    p->live = isatty(STDERR_FILENO) && cli_colour(c, STDERR_FILENO) && !c->json &&
+              (ci == NULL || ci[0] == 0);
     if (p->live)
         progress_draw(p, "\033[36m", cli_unicode(STDERR_FILENO) ? "●" : "*", STR(""));
     p->drawn_ms = clock_now_ms();
@@ -69,9 +63,10 @@ void cli_progress_end(cli_progress *p, bool good, str note)
     if (p->c->json)
         return;
     bool unicode = cli_unicode(STDERR_FILENO);
-    progress_draw(p,
-                  good ? "\033[32m" : "\033[31m",
-                  good ? unicode ? "✓" : "+" : unicode ? "✗" : "x",
+    progress_draw(p, good ? "\033[32m" : "\033[31m",
+                  good      ? unicode ? "✓" : "+"
+                  : unicode ? "✗"
+                            : "x",
                   note);
     cli_say(p->c, "\n");
 }

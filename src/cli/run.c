@@ -121,16 +121,12 @@ static int flag_unknown(cli *c, str word)
     str value;
     str name = word.at[1] == '-' ? flag_name(word, &value) : str_from(word, 1);
     const char *near = str_closest(name, names, count);
-    str help = str_format(c->memory,
-                          "%s%s%sall flags: %s %s --help",
-                          near != NULL ? "did you mean --" : "",
-                          near != NULL ? near : "",
-                          near != NULL ? "?        " : "",
-                          c->program->name,
-                          c->verb->words);
+    str help = str_format(c->memory, "%s%s%sall flags: %s %s --help",
+                          near != NULL ? "did you mean --" : "", near != NULL ? near : "",
+                          near != NULL ? "?        " : "", c->program->name, c->verb->words);
     str shown = str_printable(c->memory, str_first(word, str_find_byte(word, '=')));
-    return cli_fail(
-        c, EXIT_USAGE, str_format(c->memory, "unknown flag %.*s", STR_ARG(shown)), help);
+    return cli_fail(c, EXIT_USAGE, str_format(c->memory, "unknown flag %.*s", STR_ARG(shown)),
+                    help);
 }
 
 static int flag_keep(cli *c, const cli_flag *f, str value, bool off)
@@ -149,22 +145,19 @@ static int flag_read_long(cli *c, char **argv, int argc, int *i)
     str value, word = str_of(argv[*i]);
     str name = flag_name(word, &value);
     bool off;
-    const cli_flag *f =
-        name.len == 0 ? NULL : cli_flag_find(c->program, c->verb, name, 0, &off);
+    const cli_flag *f = name.len == 0 ? NULL : cli_flag_find(c->program, c->verb, name, 0, &off);
     if (f == NULL)
         return flag_unknown(c, word);
     if (f->value != NULL && value.at == NULL) {
         if (*i + 1 == argc)
-            return cli_fail(c,
-                            EXIT_USAGE,
-                            str_format(c->memory, "--%s needs a value: %s", f->name, f->value),
-                            str_format(c->memory, "%s %s --help", c->program->name, c->verb->words));
+            return cli_fail(
+                c, EXIT_USAGE, str_format(c->memory, "--%s needs a value: %s", f->name, f->value),
+                str_format(c->memory, "%s %s --help", c->program->name, c->verb->words));
         value = str_of(argv[++*i]);
     }
     bool fields = str_is(str_of(f->name), STR("json")); // --json=a,b
     if (f->value == NULL && value.at != NULL && !fields)
-        return cli_fail(c,
-                        EXIT_USAGE,
+        return cli_fail(c, EXIT_USAGE,
                         str_format(c->memory, "--%s is a switch and takes no value", f->name),
                         str_format(c->memory, "--%s or --no-%s", f->name, f->name));
     return flag_keep(c, f, value, off);
@@ -187,10 +180,9 @@ static int flag_read_short(cli *c, char **argv, int argc, int *i)
         if (value.len > 0 && value.at[0] == '=')
             value = str_from(value, 1);
         else if (value.len == 0 && *i + 1 == argc)
-            return cli_fail(c,
-                            EXIT_USAGE,
-                            str_format(c->memory, "-%c needs a value: %s", f->letter, f->value),
-                            str_format(c->memory, "%s %s --help", c->program->name, c->verb->words));
+            return cli_fail(
+                c, EXIT_USAGE, str_format(c->memory, "-%c needs a value: %s", f->letter, f->value),
+                str_format(c->memory, "%s %s --help", c->program->name, c->verb->words));
         else if (value.len == 0)
             value = str_of(argv[++*i]);
         return flag_keep(c, f, value, false);
@@ -202,24 +194,21 @@ static int arguments_check(cli *c)
 {
     size_t least, most;
     cli_verb_arity(c->verb, &least, &most);
-    str usage = str_format(c->memory,
-                           "usage: %s %s%s%s",
-                           c->program->name,
-                           c->verb->words,
+    str usage = str_format(c->memory, "usage: %s %s%s%s", c->program->name, c->verb->words,
                            c->verb->arguments != NULL ? " " : "",
                            c->verb->arguments != NULL ? c->verb->arguments : "");
     if (c->arguments_count > most) {
         str extra = str_printable(c->memory, c->arguments[most]);
-        return cli_fail(
-            c, EXIT_USAGE, str_format(c->memory, "one argument too many: %.*s", STR_ARG(extra)), usage);
+        return cli_fail(c, EXIT_USAGE,
+                        str_format(c->memory, "one argument too many: %.*s", STR_ARG(extra)),
+                        usage);
     }
     if (c->arguments_count >= least)
         return EXIT_OK;
     str rest = str_of(c->verb->arguments), word = {0};
     for (size_t i = 0; i <= c->arguments_count; i++)
         word = str_cut(&rest, ' ');
-    return cli_fail(
-        c, EXIT_USAGE, str_format(c->memory, "%.*s is missing", STR_ARG(word)), usage);
+    return cli_fail(c, EXIT_USAGE, str_format(c->memory, "%.*s is missing", STR_ARG(word)), usage);
 }
 
 // The second pass. `skip` words are the verb's own.
@@ -257,7 +246,8 @@ static int verb_unknown(cli *c, const str *words, size_t count)
         return cli_fail(c, EXIT_FAILED, STR("out of memory"), STR(""));
     str said = {0};
     const char *near = NULL;
-    for (size_t used = count < CLI_WORDS_MAX ? count : CLI_WORDS_MAX; used > 0 && near == NULL; used--) {
+    for (size_t used = count < CLI_WORDS_MAX ? count : CLI_WORDS_MAX; used > 0 && near == NULL;
+         used--) {
         size_t names_count = 0;
         for (size_t i = 0; i < p->verbs_count; i++)
             names[names_count++] = p->verbs[i].words;
@@ -276,15 +266,10 @@ static int verb_unknown(cli *c, const str *words, size_t count)
     str message = group && count == 1
                       ? str_format(c->memory, "%s %.*s what?", p->name, STR_ARG(said))
                       : str_format(c->memory, "unknown command \"%.*s\"", STR_ARG(said));
-    str help = str_format(c->memory,
-                          "%s%s%s%s%sall commands: %s help%s%.*s",
-                          near != NULL ? "did you mean " : "",
-                          near != NULL ? p->name : "",
-                          near != NULL ? " " : "",
-                          near != NULL ? near : "",
-                          near != NULL ? "?        " : "",
-                          p->name,
-                          group ? " " : "",
+    str help = str_format(c->memory, "%s%s%s%s%sall commands: %s help%s%.*s",
+                          near != NULL ? "did you mean " : "", near != NULL ? p->name : "",
+                          near != NULL ? " " : "", near != NULL ? near : "",
+                          near != NULL ? "?        " : "", p->name, group ? " " : "",
                           STR_ARG(group ? words[0] : STR("")));
     return cli_fail(c, EXIT_USAGE, message, help);
 }
@@ -295,18 +280,16 @@ static int version_print(cli *c)
         cli_print(c, "%s %s\n", c->program->name, c->program->version);
         return EXIT_OK;
     }
-    cli_json_out(c,
-                 str_format(c->memory,
-                            "{\"name\":\"%s\",\"version\":\"%s\"}",
-                            c->program->name,
-                            c->program->version));
+    cli_json_out(c, str_format(c->memory, "{\"name\":\"%s\",\"version\":\"%s\"}", c->program->name,
+                               c->program->version));
     return EXIT_OK;
 }
 
 // What every program has, when its own table has no such verb.
 static bool run_builtin(cli *c, int argc, char **argv, const str *words, size_t count, int *code)
 {
-    bool asked = argc > 1 && (str_is(str_of(argv[1]), STR("--version")) || str_is(str_of(argv[1]), STR("-V")));
+    bool asked = argc > 1 &&
+                 (str_is(str_of(argv[1]), STR("--version")) || str_is(str_of(argv[1]), STR("-V")));
     str first = count > 0 ? words[0] : asked ? STR("version") : STR("help");
     if (str_is(first, STR("help")))
         *code = cli_help(c, words + (count > 0), count > 0 ? count - 1 : 0);
@@ -348,7 +331,8 @@ static int run_line(cli *c, int argc, char **argv)
     if (help)
         return cli_help(c, words, c->verb != NULL ? matched : count);
     if (c->verb == NULL)
-        return run_builtin(c, argc, argv, words, count, &code) ? code : verb_unknown(c, words, count);
+        return run_builtin(c, argc, argv, words, count, &code) ? code
+                                                               : verb_unknown(c, words, count);
     code = line_read(c, argc, argv, matched);
     return code != EXIT_OK ? code : c->verb->run(c);
 }

@@ -18,11 +18,8 @@ static int run_show(cli *c)
         cli_print(c, " domain=%.*s", STR_ARG(many[i]));
     if (cli_value(c, "name").at != NULL)
         cli_print(c, " name=%.*s", STR_ARG(cli_value(c, "name")));
-    cli_print(c,
-              "%s%s%s%s\n",
-              cli_switch(c, "follow") ? " follow" : "",
-              cli_switched_off(c, "follow") ? " no-follow" : "",
-              cli_json(c) ? " json" : "",
+    cli_print(c, "%s%s%s%s\n", cli_switch(c, "follow") ? " follow" : "",
+              cli_switched_off(c, "follow") ? " no-follow" : "", cli_json(c) ? " json" : "",
               cli_switch(c, "yes") ? " yes" : "");
     return EXIT_OK;
 }
@@ -76,7 +73,8 @@ static const cli_flag flags[] = {
 };
 static const cli_flag common[] = {{"universe", 'u', "NAME", "which universe"}, {0}};
 static const cli_verb verbs[] = {
-    {"new function", "NAME", "make a function", "$ prog new function x\n", flags, run_show, "function"},
+    {"new function", "NAME", "make a function", "$ prog new function x\n", flags, run_show,
+     "function"},
     {"new domain", "[NAME]", "make a domain", NULL, NULL, run_show, NULL},
     {"status", "[universe|NODE] [NAME]", "what is there", NULL, flags, run_show, "node"},
     {"status all", NULL, "everything", NULL, flags, run_show, NULL},
@@ -117,8 +115,8 @@ static void check_out(const char *line, const char *expected)
     arena *a = memory();
     caught c = cli_catch(a, &program, line, NULL);
     if (!str_is(c.out, str_of(expected)) || c.code != EXIT_OK)
-        print_message("%s\n  got  %d %.*s %.*s\n  want %s",
-                      line, c.code, STR_ARG(c.out), STR_ARG(c.errors), expected);
+        print_message("%s\n  got  %d %.*s %.*s\n  want %s", line, c.code, STR_ARG(c.out),
+                      STR_ARG(c.errors), expected);
     CHECK(str_is(c.out, str_of(expected)));
     CHECK(c.code == EXIT_OK);
     arena_close(a);
@@ -129,7 +127,8 @@ static void check_error(const char *line, int code, const char *expected)
     arena *a = memory();
     caught c = cli_catch(a, &program, line, NULL);
     if (!str_is(c.errors, str_of(expected)) || c.code != code)
-        print_message("%s\n  got  %d %.*s\n  want %d %s", line, c.code, STR_ARG(c.errors), code, expected);
+        print_message("%s\n  got  %d %.*s\n  want %d %s", line, c.code, STR_ARG(c.errors), code,
+                      expected);
     CHECK(str_is(c.errors, str_of(expected)));
     CHECK(c.code == code);
     CHECK(c.out.len == 0);
@@ -138,7 +137,8 @@ static void check_error(const char *line, int code, const char *expected)
 
 TEST(cli_flags_may_stand_anywhere)
 {
-    check_out("prog new function x -d a,b --domain c --yes", "new function: <x> domain=a domain=b domain=c yes\n");
+    check_out("prog new function x -d a,b --domain c --yes",
+              "new function: <x> domain=a domain=b domain=c yes\n");
     check_out("prog --yes -u mars new --domain=a function x", "new function: <x> domain=a yes\n");
     check_out("prog new function -d a x -fy", "new function: <x> domain=a follow yes\n");
     check_out("prog new function x -nfoo", "new function: <x> name=foo\n");
@@ -156,8 +156,7 @@ TEST(cli_switches_can_be_taken_back)
 {
     check_out("prog new function x -f --no-follow", "new function: <x> no-follow\n");
     check_out("prog new function x --no-follow --follow", "new function: <x> follow\n");
-    check_error("prog new function x --follow=1",
-                EXIT_USAGE,
+    check_error("prog new function x --follow=1", EXIT_USAGE,
                 "error: --follow is a switch and takes no value\nhelp: --follow or --no-follow\n");
 }
 
@@ -170,35 +169,34 @@ TEST(cli_the_longest_verb_wins)
 
 TEST(cli_argument_counts_are_checked)
 {
-    check_error("prog new function", EXIT_USAGE, "error: NAME is missing\nhelp: usage: prog new function NAME\n");
-    check_error("prog new function x y",
-                EXIT_USAGE,
+    check_error("prog new function", EXIT_USAGE,
+                "error: NAME is missing\nhelp: usage: prog new function NAME\n");
+    check_error("prog new function x y", EXIT_USAGE,
                 "error: one argument too many: y\nhelp: usage: prog new function NAME\n");
     check_error("prog add", EXIT_USAGE, "error: ID… is missing\nhelp: usage: prog add ID…\n");
     check_out("prog add a b c d", "add: <a> <b> <c> <d>\n");
-    check_error("prog hidden x", EXIT_USAGE, "error: one argument too many: x\nhelp: usage: prog hidden\n");
+    check_error("prog hidden x", EXIT_USAGE,
+                "error: one argument too many: x\nhelp: usage: prog hidden\n");
 }
 
 TEST(cli_typing_errors_get_one_suggestion)
 {
-    check_error("prog statsu",
-                EXIT_USAGE,
-                "error: unknown command \"statsu\"\nhelp: did you mean prog status?        all commands: prog help\n");
-    check_error("prog new functoin x",
-                EXIT_USAGE,
+    check_error("prog statsu", EXIT_USAGE,
+                "error: unknown command \"statsu\"\nhelp: did you mean prog status?        all "
+                "commands: prog help\n");
+    check_error("prog new functoin x", EXIT_USAGE,
                 "error: unknown command \"new functoin\"\n"
                 "help: did you mean prog new function?        all commands: prog help new\n");
-    check_error("prog new", EXIT_USAGE, "error: prog new what?\nhelp: all commands: prog help new\n");
-    check_error("prog xyzzy", EXIT_USAGE, "error: unknown command \"xyzzy\"\nhelp: all commands: prog help\n");
-    check_error("prog new function x --nmae=3",
-                EXIT_USAGE,
+    check_error("prog new", EXIT_USAGE,
+                "error: prog new what?\nhelp: all commands: prog help new\n");
+    check_error("prog xyzzy", EXIT_USAGE,
+                "error: unknown command \"xyzzy\"\nhelp: all commands: prog help\n");
+    check_error("prog new function x --nmae=3", EXIT_USAGE,
                 "error: unknown flag --nmae\n"
                 "help: did you mean --name?        all flags: prog new function --help\n");
-    check_error("prog new function x -z",
-                EXIT_USAGE,
+    check_error("prog new function x -z", EXIT_USAGE,
                 "error: unknown flag -z\nhelp: all flags: prog new function --help\n");
-    check_error("prog new function x --name",
-                EXIT_USAGE,
+    check_error("prog new function x --name", EXIT_USAGE,
                 "error: --name needs a value: TEXT\nhelp: prog new function --help\n");
 }
 
@@ -206,11 +204,9 @@ TEST(cli_numbers_have_a_range)
 {
     check_out("prog number", "7\n");
     check_out("prog number --number 10", "10\n");
-    check_error("prog number --number 11",
-                EXIT_USAGE,
+    check_error("prog number --number 11", EXIT_USAGE,
                 "error: --number is a number from 2 to 10, not \"11\"\n");
-    check_error("prog number --number=x",
-                EXIT_USAGE,
+    check_error("prog number --number=x", EXIT_USAGE,
                 "error: --number is a number from 2 to 10, not \"x\"\n");
 }
 
@@ -221,12 +217,13 @@ TEST(cli_json_picks_fields_and_errors_are_json_too)
     caught c = cli_catch(a, &program, "prog json --json", &list);
     CHECK(str_is(c.out, str_format(a, "%.*s\n", STR_ARG(list))));
     c = cli_catch(a, &program, "prog json --json=n,l,id", &list);
-    CHECK(str_is(c.out,
-                 STR("[{\"n\":-2.5,\"l\":[1,true],\"id\":\"1\"},{\"n\":null,\"l\":null,\"id\":\"2\"}]\n")));
+    CHECK(str_is(
+        c.out,
+        STR("[{\"n\":-2.5,\"l\":[1,true],\"id\":\"1\"},{\"n\":null,\"l\":null,\"id\":\"2\"}]\n")));
     c = cli_catch(a, &program, "prog fail --json", NULL);
     CHECK(c.code == EXIT_CONFLICT && c.errors.len == 0);
-    CHECK(str_is(c.out,
-                 STR("{\"error\":{\"message\":\"it is \\\"taken\\\"\",\"help\":\"take another\",\"exit\":5}}\n")));
+    CHECK(str_is(c.out, STR("{\"error\":{\"message\":\"it is \\\"taken\\\"\",\"help\":\"take "
+                            "another\",\"exit\":5}}\n")));
     c = cli_catch(a, &program, "prog statsu --json", NULL);
     CHECK(c.code == EXIT_USAGE && str_starts(c.out, STR("{\"error\":{")));
     arena_close(a);
@@ -239,8 +236,7 @@ TEST(cli_errors_say_what_to_do)
 
 TEST(cli_nobody_is_asked_without_a_terminal)
 {
-    check_error("prog ask --no-input",
-                EXIT_USAGE,
+    check_error("prog ask --no-input", EXIT_USAGE,
                 "error: Colour: not given, and nobody can be asked\nhelp: give --name\n");
 }
 
@@ -276,11 +272,12 @@ TEST(cli_help_of_a_verb_shows_examples_first)
 
 TEST(cli_help_knows_groups_and_topics)
 {
-    check_out("prog help new", "  new function NAME  make a function\n  new domain [NAME]  make a domain\n");
-    check_out("prog new -h", "  new function NAME  make a function\n  new domain [NAME]  make a domain\n");
+    check_out("prog help new",
+              "  new function NAME  make a function\n  new domain [NAME]  make a domain\n");
+    check_out("prog new -h",
+              "  new function NAME  make a function\n  new domain [NAME]  make a domain\n");
     check_out("prog help moons", "about moons\n");
-    check_error("prog help suns",
-                EXIT_USAGE,
+    check_error("prog help suns", EXIT_USAGE,
                 "error: there is no help for \"suns\"\nhelp: all commands: prog help\n");
     arena *a = memory();
     caught c = cli_catch(a, &program, "prog help environment", NULL);
@@ -315,7 +312,8 @@ TEST(cli_completion_offers_verbs_flags_and_names)
 TEST(cli_completion_scripts_name_the_program)
 {
     arena *a = memory();
-    static const char *const lines[] = {"prog completion bash", "prog completion zsh", "prog completion fish"};
+    static const char *const lines[] = {"prog completion bash", "prog completion zsh",
+                                        "prog completion fish"};
     for (size_t i = 0; i < COUNT(lines); i++) {
         caught c = cli_catch(a, &program, lines[i], NULL);
         CHECK(c.code == EXIT_OK && str_find(c.out, STR("prog __complete")) < c.out.len);

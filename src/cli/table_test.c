@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CELL(text) {text, sizeof(text) - 1}
+#define CELL(text)             \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
 
 typedef struct table {
     const str *cells;
@@ -46,16 +49,15 @@ TEST(box_is_that_of_the_article_for_one_protocol)
         CELL("substrate@blackhole"), CELL("http"),   CELL("14529"),
         CELL("substrate@blackhole"), CELL("p2p"),    CELL("14282"),
     };
-    check_table(&(table){cells, 3, 4, true},
-                "┌─────────────────────┬────────┬───────┐\n"
-                "│ substrate@blackhole │ copies │     1 │\n"
-                "│                     ├────────┼───────┤\n"
-                "│                     │ dns    │ 14304 │\n"
-                "│                     ├────────┼───────┤\n"
-                "│                     │ http   │ 14529 │\n"
-                "│                     ├────────┼───────┤\n"
-                "│                     │ p2p    │ 14282 │\n"
-                "└─────────────────────┴────────┴───────┘\n");
+    check_table(&(table){cells, 3, 4, true}, "┌─────────────────────┬────────┬───────┐\n"
+                                             "│ substrate@blackhole │ copies │     1 │\n"
+                                             "│                     ├────────┼───────┤\n"
+                                             "│                     │ dns    │ 14304 │\n"
+                                             "│                     ├────────┼───────┤\n"
+                                             "│                     │ http   │ 14529 │\n"
+                                             "│                     ├────────┼───────┤\n"
+                                             "│                     │ p2p    │ 14282 │\n"
+                                             "└─────────────────────┴────────┴───────┘\n");
 }
 
 TEST(box_is_that_of_the_article_for_a_universe)
@@ -66,41 +68,37 @@ TEST(box_is_that_of_the_article_for_a_universe)
         CELL("Nodes"), CELL("tns@blackhole"),       CELL("p2p"),    CELL("14226"),
         CELL("Nodes"), CELL("substrate@blackhole"), CELL("copies"), CELL("1"),
     };
-    check_table(&(table){cells, 4, 4, true},
-                "┌───────┬─────────────────────┬────────┬───────┐\n"
-                "│ Nodes │ elder@blackhole     │ p2p    │ 14051 │\n"
-                "│       ├─────────────────────┼────────┼───────┤\n"
-                "│       │ tns@blackhole       │ http   │ 14466 │\n"
-                "│       │                     ├────────┼───────┤\n"
-                "│       │                     │ p2p    │ 14226 │\n"
-                "│       ├─────────────────────┼────────┼───────┤\n"
-                "│       │ substrate@blackhole │ copies │     1 │\n"
-                "└───────┴─────────────────────┴────────┴───────┘\n");
+    check_table(&(table){cells, 4, 4, true}, "┌───────┬─────────────────────┬────────┬───────┐\n"
+                                             "│ Nodes │ elder@blackhole     │ p2p    │ 14051 │\n"
+                                             "│       ├─────────────────────┼────────┼───────┤\n"
+                                             "│       │ tns@blackhole       │ http   │ 14466 │\n"
+                                             "│       │                     ├────────┼───────┤\n"
+                                             "│       │                     │ p2p    │ 14226 │\n"
+                                             "│       ├─────────────────────┼────────┼───────┤\n"
+                                             "│       │ substrate@blackhole │ copies │     1 │\n"
+                                             "└───────┴─────────────────────┴────────┴───────┘\n");
 }
 
 TEST(box_cells_merge_only_below_merged_ones)
 {
     static const str cells[] = {
-        CELL("a"), CELL("p2p"), CELL("1"),
-        CELL("b"), CELL("p2p"), CELL("1"),
+        CELL("a"), CELL("p2p"), CELL("1"), CELL("b"), CELL("p2p"), CELL("1"),
     };
-    check_table(&(table){cells, 3, 2, true},
-                "┌───┬─────┬───┐\n"
-                "│ a │ p2p │ 1 │\n"
-                "├───┼─────┼───┤\n"
-                "│ b │ p2p │ 1 │\n"
-                "└───┴─────┴───┘\n");
+    check_table(&(table){cells, 3, 2, true}, "┌───┬─────┬───┐\n"
+                                             "│ a │ p2p │ 1 │\n"
+                                             "├───┼─────┼───┤\n"
+                                             "│ b │ p2p │ 1 │\n"
+                                             "└───┴─────┴───┘\n");
 }
 
 TEST(box_counts_characters_and_shows_what_moves_a_terminal)
 {
     static const str cells[] = {CELL("ü"), CELL("x\033[2J"), CELL("abc"), CELL("ä")};
-    check_table(&(table){cells, 2, 2, true},
-                "┌─────┬──────────┐\n"
-                "│ ü   │ x\\x1b[2J │\n"
-                "├─────┼──────────┤\n"
-                "│ abc │ ä        │\n"
-                "└─────┴──────────┘\n");
+    check_table(&(table){cells, 2, 2, true}, "┌─────┬──────────┐\n"
+                                             "│ ü   │ x\\x1b[2J │\n"
+                                             "├─────┼──────────┤\n"
+                                             "│ abc │ ä        │\n"
+                                             "└─────┴──────────┘\n");
 }
 
 TEST(box_of_nothing_is_nothing)
@@ -112,14 +110,12 @@ TEST(box_of_nothing_is_nothing)
 TEST(columns_are_aligned_and_end_without_blanks)
 {
     static const str cells[] = {
-        CELL("NAME"), CELL("STATUS"), CELL("NOTE"),
-        CELL("größe"), CELL("ok"), CELL(""),
-        CELL("x"), CELL("failed"), CELL("a note"),
+        CELL("NAME"), CELL("STATUS"), CELL("NOTE"),   CELL("größe"),  CELL("ok"),
+        CELL(""),     CELL("x"),      CELL("failed"), CELL("a note"),
     };
-    check_table(&(table){cells, 3, 3, false},
-                "NAME   STATUS  NOTE\n"
-                "größe  ok\n"
-                "x      failed  a note\n");
+    check_table(&(table){cells, 3, 3, false}, "NAME   STATUS  NOTE\n"
+                                              "größe  ok\n"
+                                              "x      failed  a note\n");
 }
 
 TEST(age_is_told_in_one_unit)
@@ -201,15 +197,13 @@ TEST(diagnosis_marks_columns_of_characters_and_tabs)
 
 TEST(diagnosis_of_a_whole_file_has_no_line)
 {
-    check_diagnosis(STR("x\n"),
-                    (diagnosis){.text = STR("there is no folder"), .code = "JOB001"},
+    check_diagnosis(STR("x\n"), (diagnosis){.text = STR("there is no folder"), .code = "JOB001"},
                     "error: there is no folder\n  --> f.yaml  JOB001\n\n");
 }
 
 TEST(diagnosis_past_the_end_of_the_file_is_told_all_the_same)
 {
-    check_diagnosis(STR("x\n"),
-                    (diagnosis){.line = 9, .column = 1, .text = STR("ends too early")},
+    check_diagnosis(STR("x\n"), (diagnosis){.line = 9, .column = 1, .text = STR("ends too early")},
                     "error: ends too early\n  --> f.yaml:9:1\n\n");
 }
 
@@ -223,7 +217,8 @@ TEST(diagnosis_of_a_long_line_shows_the_part_around_it)
     diagnoses found;
     CHECK(arena_open(&a, 4 << 20).code == OK);
     CHECK(file_make_folders("/tmp/ctau-cli-test", 0755).code == OK);
-    CHECK(file_write_durable("/tmp/ctau-cli-test/f.yaml", (str){text, sizeof(text)}, 0644).code == OK);
+    CHECK(file_write_durable("/tmp/ctau-cli-test/f.yaml", (str){text, sizeof(text)}, 0644).code ==
+          OK);
     diagnoses_init(&found, a, 1);
     diagnoses_add(&found, STR("f.yaml"), 1, 301, NULL)->text = STR("X");
     caught c = cli_catch(a, &diagnoses_program, "prog show", &found);

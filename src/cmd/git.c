@@ -1,8 +1,8 @@
 // Runs git for tau: one child at a time, its two outputs caught.
 #include "cmd/git.h"
 
-#include "base/hash.h"
 #include "base/buf.h"
+#include "base/hash.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -21,9 +21,15 @@ extern char **environ;
 // What of our environment would lead git to another repository, or make it wait for somebody.
 static bool variable_is_dropped(const char *variable)
 {
-    static const char *const names[] = {"GIT_DIR=",        "GIT_WORK_TREE=",        "GIT_INDEX_FILE=",
-                                        "GIT_PREFIX=",     "GIT_OBJECT_DIRECTORY=", "GIT_NAMESPACE=",
-                                        "GIT_CONFIG_COUNT=", "GIT_TERMINAL_PROMPT=", "GIT_ASKPASS=",
+    static const char *const names[] = {"GIT_DIR=",
+                                        "GIT_WORK_TREE=",
+                                        "GIT_INDEX_FILE=",
+                                        "GIT_PREFIX=",
+                                        "GIT_OBJECT_DIRECTORY=",
+                                        "GIT_NAMESPACE=",
+                                        "GIT_CONFIG_COUNT=",
+                                        "GIT_TERMINAL_PROMPT=",
+                                        "GIT_ASKPASS=",
                                         "LC_ALL="};
     for (size_t i = 0; i < COUNT(names); i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -78,11 +84,7 @@ static err child_start(const char *const *arguments,
     for (int i = 0; i < 2 && rc == 0; i++)
         rc = posix_spawn_file_actions_adddup2(&actions, outputs[i], i + 1);
     if (rc == 0)
-        rc = posix_spawnp(child,
-                          "git",
-                          &actions,
-                          &attributes,
-                          (char *const *)arguments,
+        rc = posix_spawnp(child, "git", &actions, &attributes, (char *const *)arguments,
                           (char *const *)environment);
     (void)posix_spawn_file_actions_destroy(&actions);
     (void)posix_spawnattr_destroy(&attributes);
@@ -94,7 +96,8 @@ static err child_start(const char *const *arguments,
 // Reads both outputs to their ends. Past the limit the rest is read and dropped.
 static err outputs_read(const int inputs[2], buf texts[2])
 {
-    struct pollfd waits[2] = {{.fd = inputs[0], .events = POLLIN}, {.fd = inputs[1], .events = POLLIN}};
+    struct pollfd waits[2] = {{.fd = inputs[0], .events = POLLIN},
+                              {.fd = inputs[1], .events = POLLIN}};
     char piece[16 * 1024];
     while (waits[0].fd >= 0 || waits[1].fd >= 0) {
         if (poll(waits, 2, -1) < 0 && errno != EINTR)

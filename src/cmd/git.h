@@ -12,8 +12,8 @@ typedef struct checkout {
     const char *credentials;
 } checkout;
 typedef struct checkout_end {
-    int status;  // git's exit code; 128 + n when signal n ended it
-    str out;     // what it printed, at most 16 MiB, in the arena
+    int status; // git's exit code; 128 + n when signal n ended it
+    str out;    // what it printed, at most 16 MiB, in the arena
     str errors;
 } checkout_end;
 // Runs `git ARGUMENT... ` (ended by NULL); blocks. OK whenever git ran, whatever it said.

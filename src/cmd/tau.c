@@ -98,29 +98,36 @@ static const cli_verb verbs[] = {
      "$ tau new function ping_pong --template ping_pong --lang c --domain GeneratedDomain --yes\n",
      function_flags, tau_new_function, NULL},
     {"new domain", "[NAME]", "a host name, generated or your own",
-     "$ tau new domain\n$ tau new domain shop --fqdn shop.example.com\n", domain_flags, tau_new_domain, NULL},
+     "$ tau new domain\n$ tau new domain shop --fqdn shop.example.com\n", domain_flags,
+     tau_new_domain, NULL},
     {"new application", "NAME", "a group of resources", "$ tau new application backoffice\n",
      describe_flags, tau_new_application, NULL},
     {"list", "[functions|domains|applications|projects|…]", "what the project has",
-     "$ tau list\n$ tau list functions --json=name,urls\n$ tau list projects\n", NULL, tau_list, "kind"},
+     "$ tau list\n$ tau list functions --json=name,urls\n$ tau list projects\n", NULL, tau_list,
+     "kind"},
     {"query", "KIND [NAME]", "one resource with its URLs",
-     "$ tau query function ping_pong --json\n$ tau query domain GeneratedDomain\n$ tau query project\n",
+     "$ tau query function ping_pong --json\n$ tau query domain GeneratedDomain\n$ tau query "
+     "project\n",
      application_flags, tau_query, "resource"},
     {"edit", "KIND NAME", "change fields of a resource's file; comments stay",
-     "$ tau edit function ping_pong --timeout 5s --memory 32MB\n", edit_flags, tau_edit, "resource"},
+     "$ tau edit function ping_pong --timeout 5s --memory 32MB\n", edit_flags, tau_edit,
+     "resource"},
     {"delete project", "NAME", "take a project off the cloud; its repositories stay",
      "$ tau delete project hello\n", NULL, tau_delete_project, "project"},
     {"delete", "KIND NAME", "delete a resource's files", "$ tau delete function ping_pong\n",
      application_flags, tau_delete, "resource"},
     {"validate", NULL, "check the configuration, with file, line and column", "$ tau validate\n",
      NULL, tau_validate, NULL},
-    {"status", NULL, "what is changed here, what is live", "$ tau status\n", NULL, tau_status, NULL},
+    {"status", NULL, "what is changed here, what is live", "$ tau status\n", NULL, tau_status,
+     NULL},
     {"push", NULL, "check, commit, push, build; ends with each function's answer",
      "$ tau push\n$ tau push -m \"first\"\n$ tau push --dry-run\n", push_flags, tau_push, NULL},
     {"pull", NULL, "take over what others have pushed", "$ tau pull\n", NULL, tau_pull, NULL},
-    {"clone", "NAME [DIR]", "check out a project", "$ tau clone hello\n", NULL, tau_clone, "project"},
+    {"clone", "NAME [DIR]", "check out a project", "$ tau clone hello\n", NULL, tau_clone,
+     "project"},
     {"builds", "[ID]", "builds of the project, or one of them",
-     "$ tau builds\n$ tau builds --log\n$ tau builds 4kR2 --follow\n", builds_flags, tau_builds, "job"},
+     "$ tau builds\n$ tau builds --log\n$ tau builds 4kR2 --follow\n", builds_flags, tau_builds,
+     "job"},
     {"cancel", "ID", "stop a build", "$ tau cancel 4kR2\n", NULL, tau_cancel, "job"},
     {"retry", "ID", "build the same commits again", "$ tau retry 4kR2\n", NULL, tau_retry, "job"},
     {"logs", "[NAME]", "what functions print, and their traps",
@@ -169,7 +176,8 @@ static void complete_cloud(tau *t, str what)
                 cli_print(t->c, "%.*s\n", STR_ARG(str_first(reply.jobs.at[i].id, 8)));
     } else if (str_is(what, STR("universe"))) {
         const json *status;
-        if (dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status, NULL)
+        if (dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status,
+                              NULL)
                 .code != OK)
             return;
         const json *list = json_field(status, "universes");

@@ -23,7 +23,8 @@ enum {
 
 bool tau_job_ended(str state)
 {
-    return str_is(state, STR("done")) || str_is(state, STR("failed")) || str_is(state, STR("cancelled"));
+    return str_is(state, STR("done")) || str_is(state, STR("failed")) ||
+           str_is(state, STR("cancelled"));
 }
 
 static void put_time(json_writer *w, const char *name, uint64_t real_ms)
@@ -103,13 +104,37 @@ static bool error_place(tau *t, str error, diagnosis *out)
     return false;
 }
 
+// An export that is missing is a word in the configuration: `call:` of the function whose folder
+// the error names.
+static void error_place_call(tau *t, diagnosis *place)
+{
+    model *m;
+    diagnoses found;
+    str name = place->file;
+    while (str_find_byte(name, '/') < name.len)
+        name = str_from(name, str_find_byte(name, '/') + 1);
+    if (place->line > 0 || str_find(place->text, STR("is not exported")) == place->text.len ||
+        tau_model(t, &m, &found).code != OK)
+        return;
+    for (size_t i = 0; i < m->functions_count; i++) {
+        const resource *r = m->functions[i].of;
+        const tree *at = resource_value(r, "call")->at;
+        if (!str_is(r->name, name) || at == NULL)
+            continue;
+        place->file = str_format(t->memory, "config/%.*s", STR_ARG(r->file));
+        place->line = at->line;
+        place->column = at->column;
+        place->width = at->width;
+        place->help = STR("set call: to one of them, or rename the exported function");
+    }
+}
+
 static void job_error_show(tau *t, const job_record *job)
 {
     str id = str_first(job->id, ID_SHOWN);
     str took = {0};
     if (job->ended_real_ms > job->started_real_ms)
-        took = str_format(t->memory,
-                          ", %.1f s",
+        took = str_format(t->memory, ", %.1f s",
                           (double)(job->ended_real_ms - job->started_real_ms) / 1000.0);
     str help = str_format(t->memory, "log: tau builds %.*s --log", STR_ARG(id));
     if (str_is(job->state, STR("cancelled"))) {
@@ -121,24 +146,19 @@ static void job_error_show(tau *t, const job_record *job)
     diagnosis place;
     bool known = !cli_json(t->c) && error_place(t, job->error, &place);
     if (!known) {
-        (void)tau_fail(t,
-                       EXIT_FAILED,
-                       help,
-                       "build %.*s of %.*s failed%.*s: %.*s",
-                       STR_ARG(id),
-                       STR_ARG(job->repository_name),
-                       STR_ARG(took),
+        (void)tau_fail(t, EXIT_FAILED, help, "build %.*s of %.*s failed%.*s: %.*s", STR_ARG(id),
+                       STR_ARG(job->repository_name), STR_ARG(took),
                        STR_ARG(str_printable(t->memory, job->error)));
         return;
     }
+    error_place_call(t, &place);
     diagnosis *kept = diagnoses_add(&found, place.file, place.line, place.column, NULL);
     kept->text = place.text;
+    kept->help = place.help;
+    kept->width = place.width;
     cli_diagnoses(t->c, t->root, &found);
-    cli_say(t->c,
-            "build %.*s failed%.*s; what was live stays live.   %.*s\n",
-            STR_ARG(id),
-            STR_ARG(took),
-            STR_ARG(help));
+    cli_say(t->c, "build %.*s failed%.*s; what was live stays live.   %.*s\n", STR_ARG(id),
+            STR_ARG(took), STR_ARG(help));
 }
 
 // ---- watching
@@ -226,23 +246,15 @@ static str job_summary(tau *t, const job_record *job)
     str names = {0};
     for (size_t i = 0; i < job->assets.count; i++) {
         const asset_record *asset = &job->assets.at[i];
-        names = str_format(t->memory,
-                           "%.*s%s%.*s %llu kB%s",
-                           STR_ARG(names),
-                           i == 0 ? "" : ", ",
-                           STR_ARG(asset->name),
-                           (unsigned long long)(asset->bytes + 999) / 1000,
+        names = str_format(t->memory, "%.*s%s%.*s %llu kB%s", STR_ARG(names), i == 0 ? "" : ", ",
+                           STR_ARG(asset->name), (unsigned long long)(asset->bytes + 999) / 1000,
                            asset->cached ? " (cached)" : "");
     }
     if (names.len > 0)
         names = str_format(t->memory, "%.*s  ", STR_ARG(names));
     bool done = str_is(job->state, STR("done"));
-    return str_format(t->memory,
-                      "%.*s  %.*s%.*s%s%.*s",
-                      STR_ARG(str_first(job->id, ID_SHOWN)),
-                      STR_ARG(names),
-                      STR_ARG(done ? STR("") : job->state),
-                      done ? "" : "  ",
+    return str_format(t->memory, "%.*s  %.*s%.*s%s%.*s", STR_ARG(str_first(job->id, ID_SHOWN)),
+                      STR_ARG(names), STR_ARG(done ? STR("") : job->state), done ? "" : "  ",
                       STR_ARG(job_took(t, job)));
 }
 
@@ -272,9 +284,7 @@ static int job_watch(tau *t, job_record *job, int signals, bool live)
     if (code == EXIT_INTERRUPTED) {
         cli_progress_end(progress, false, STR("interrupted"));
         str id = str_first(view.id, ID_SHOWN);
-        cli_say(t->c,
-                "Build %.*s goes on. Watch: tau builds %.*s --follow\n",
-                STR_ARG(id),
+        cli_say(t->c, "Build %.*s goes on. Watch: tau builds %.*s --follow\n", STR_ARG(id),
                 STR_ARG(id));
         return code;
     }
@@ -328,9 +338,11 @@ static int job_find(tau *t, str id, job_record *out)
         }
     str shown = str_printable(t->memory, id);
     if (found == 0)
-        return tau_fail(t, EXIT_ABSENT, STR("tau builds"), "there is no build %.*s", STR_ARG(shown));
+        return tau_fail(t, EXIT_ABSENT, STR("tau builds"), "there is no build %.*s",
+                        STR_ARG(shown));
     if (found > 1)
-        return tau_fail(t, EXIT_USAGE, STR("give more of it"), "%zu builds begin with %.*s", found, STR_ARG(shown));
+        return tau_fail(t, EXIT_USAGE, STR("give more of it"), "%zu builds begin with %.*s", found,
+                        STR_ARG(shown));
     return EXIT_OK;
 }
 
@@ -361,8 +373,8 @@ static int builds_list(tau *t)
     str *cells = arena_take(t->memory, (reply.jobs.count + 1) * COLUMNS * sizeof(*cells));
     if (cells == NULL)
         return tau_failed(t, fail(ERR_MEMORY, 0, "list builds"));
-    static const str heading[COLUMNS] = {
-        STR("ID"), STR("REPOSITORY"), STR("COMMIT"), STR("STATUS"), STR("WHEN"), STR("MESSAGE")};
+    static const str heading[COLUMNS] = {STR("ID"),     STR("REPOSITORY"), STR("COMMIT"),
+                                         STR("STATUS"), STR("WHEN"),       STR("MESSAGE")};
     memcpy(cells, heading, sizeof(heading));
     for (size_t i = 0; i < reply.jobs.count; i++) {
         const job_record *job = &reply.jobs.at[i];
@@ -428,9 +440,7 @@ static void build_show(tau *t, const job_record *job)
     };
     cli_box(c, cells, 2, COUNT(cells) / 2);
     for (size_t i = 0; i < job->assets.count; i++)
-        cli_print(c,
-                  "  %.*s  %llu bytes  %.*s%s\n",
-                  STR_ARG(job->assets.at[i].name),
+        cli_print(c, "  %.*s  %llu bytes  %.*s%s\n", STR_ARG(job->assets.at[i].name),
                   (unsigned long long)job->assets.at[i].bytes,
                   STR_ARG(str_first(job->assets.at[i].hash, 12)),
                   job->assets.at[i].cached ? "  from the cache" : "");

@@ -36,13 +36,12 @@ int tau_failed(tau *t, err e)
     case ERR_DENIED:
         if (e.sys == EACCES || e.sys == EPERM)
             return tau_fail(t, EXIT_FAILED, STR(""), "%s: %s", what, strerror(e.sys));
-        return tau_fail(t,
-                        EXIT_AUTH,
-                        str_format(t->memory,
-                                   t->universe.len > 0 ? "tau login --universe %.*s" : "tau login%.*s",
-                                   STR_ARG(t->universe)),
-                        "%s",
-                        what);
+        return tau_fail(
+            t, EXIT_AUTH,
+            str_format(t->memory,
+                       t->universe.len > 0 ? "tau login --universe %.*s" : "tau login%.*s",
+                       STR_ARG(t->universe)),
+            "%s", what);
     case ERR_CONFLICT:
         return tau_fail(t, EXIT_CONFLICT, STR(""), "%s", what);
     default:
@@ -58,7 +57,8 @@ static err link_read(tau *t, const char *folder)
 {
     str text;
     const json *value;
-    TRY(file_read(t->memory, str_format(t->memory, "%s/.tau.json", folder).at, LINK_BYTES_MAX, &text));
+    TRY(file_read(t->memory, str_format(t->memory, "%s/.tau.json", folder).at, LINK_BYTES_MAX,
+                  &text));
     TRY(json_read(t->memory, text, &value, NULL));
     t->id = json_text(value, "project");
     t->name = json_text(value, "name");
@@ -69,7 +69,8 @@ static err link_read(tau *t, const char *folder)
     t->root = folder;
     t->config = str_format(t->memory, "%s/config", folder).at;
     t->code = str_format(t->memory, "%s/code", folder).at;
-    return t->id.len > 0 && t->config != NULL ? ok() : fail(ERR_SYNTAX, 0, ".tau.json names no project");
+    return t->id.len > 0 && t->config != NULL ? ok()
+                                              : fail(ERR_SYNTAX, 0, ".tau.json names no project");
 }
 
 // Looks in this folder and those above it.
@@ -103,7 +104,8 @@ err tau_link_write(tau *t)
     json_close_object(&w);
     buf_add_byte(&out, '\n');
     TRY(out.error);
-    return file_write_durable(str_format(t->memory, "%s/.tau.json", t->root).at, buf_str(&out), 0644);
+    return file_write_durable(str_format(t->memory, "%s/.tau.json", t->root).at, buf_str(&out),
+                              0644);
 }
 
 // ---- the cloud
@@ -133,20 +135,16 @@ static int cloud_open(tau *t, bool needed)
         const json *status;
         err there = dream_client_open(&probe, t->memory, STR(""));
         if (there.code == OK)
-            there = dream_client_json(
-                probe, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status, NULL);
+            there = dream_client_json(probe, t->memory, STR("GET"), STR("/v1/status"), STR(""),
+                                      &status, NULL);
         dream_client_close(probe);
         if (there.code != OK && there.code != ERR_DENIED)
             return tau_failed(t, there);
         str help = t->universe.len == 0
                        ? STR("tau login")
                        : str_format(t->memory, "tau login --universe %.*s", STR_ARG(t->universe));
-        return tau_fail(t,
-                        EXIT_AUTH,
-                        help,
-                        "not logged in%s%.*s",
-                        t->universe.len > 0 ? " to " : "",
-                        STR_ARG(t->universe));
+        return tau_fail(t, EXIT_AUTH, help, "not logged in%s%.*s",
+                        t->universe.len > 0 ? " to " : "", STR_ARG(t->universe));
     }
     if (e.code != OK)
         return tau_failed(t, e);
@@ -163,11 +161,13 @@ static int project_named(tau *t, str name)
     auth_project_get_reply reply;
     err e = tau_ask(t, MSG_auth_project_get, &ask, &reply);
     if (e.code == ERR_ABSENT && e.sys == 404)
-        return tau_fail(t, EXIT_ABSENT, STR("tau list projects"), "there is no project %.*s", STR_ARG(name));
+        return tau_fail(t, EXIT_ABSENT, STR("tau list projects"), "there is no project %.*s",
+                        STR_ARG(name));
     if (e.code != OK)
         return tau_failed(t, e);
     if (reply.projects.count == 0)
-        return tau_fail(t, EXIT_ABSENT, STR("tau list projects"), "there is no project %.*s", STR_ARG(name));
+        return tau_fail(t, EXIT_ABSENT, STR("tau list projects"), "there is no project %.*s",
+                        STR_ARG(name));
     t->id = reply.projects.at[0].id;
     t->name = reply.projects.at[0].name;
     t->owner = reply.projects.at[0].owner;
@@ -195,15 +195,13 @@ int tau_open(cli *c, tau *t, unsigned needs)
         return tau_failed(t, e);
     bool here = e.code == OK && (named.len == 0 || str_is(named, t->name));
     if (!here && (needs & TAU_CHECKOUT) == TAU_CHECKOUT)
-        return tau_fail(t,
-                        EXIT_ABSENT,
+        return tau_fail(t, EXIT_ABSENT,
                         STR("cd into a project, tau clone NAME, or tau new project NAME"),
                         named.len > 0 ? "this directory is not a checkout of %.*s"
                                       : "this directory is in no project%.*s",
                         STR_ARG(named));
     if (!here && (needs & TAU_PROJECT) && named.len == 0)
-        return tau_fail(t,
-                        EXIT_ABSENT,
+        return tau_fail(t, EXIT_ABSENT,
                         STR("cd into a project, or name one: -p NAME   (tau list projects)"),
                         "this directory is in no project");
     if (!here)
@@ -251,9 +249,9 @@ bool tau_ports(tau *t)
 bool tau_universe_is_first(tau *t)
 {
     const json *status;
-    if (t->client == NULL ||
-        dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status, NULL).code !=
-            OK)
+    if (t->client == NULL || dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"),
+                                               STR(""), &status, NULL)
+                                     .code != OK)
         return false; // the token is of another universe than the first: its own says so
     const json *universes = json_field(status, "universes");
     return universes != NULL && universes->first != NULL &&
@@ -263,12 +261,8 @@ bool tau_universe_is_first(tau *t)
 str tau_remote(tau *t, str repository)
 {
     bool first = tau_universe_is_first(t);
-    return str_format(t->memory,
-                      "http://%.*s%s%.*s/%.*s/%.*s.git",
-                      STR_ARG(t->address),
-                      first ? "" : "/@",
-                      STR_ARG(first ? STR("") : t->universe),
-                      STR_ARG(t->owner),
+    return str_format(t->memory, "http://%.*s%s%.*s/%.*s/%.*s.git", STR_ARG(t->address),
+                      first ? "" : "/@", STR_ARG(first ? STR("") : t->universe), STR_ARG(t->owner),
                       STR_ARG(repository));
 }
 
@@ -277,7 +271,8 @@ checkout tau_checkout(tau *t, const char *folder)
     checkout k = {.memory = t->memory, .folder = folder};
     if (t->client != NULL) {
         k.base = str_format(t->memory, "http://%.*s/", STR_ARG(t->address)).at;
-        k.credentials = str_format(t->memory, "%.*s:%.*s", STR_ARG(t->account), STR_ARG(t->token)).at;
+        k.credentials =
+            str_format(t->memory, "%.*s:%.*s", STR_ARG(t->account), STR_ARG(t->token)).at;
     }
     return k;
 }
@@ -296,8 +291,7 @@ static str helper_command(tau *t)
     return str_format(t->memory,
                       found ? "!'%.*s' git-credential --universe %.*s"
                             : "!'%.*s' tau git-credential --universe %.*s",
-                      STR_ARG(found ? beside : own),
-                      STR_ARG(t->universe));
+                      STR_ARG(found ? beside : own), STR_ARG(t->universe));
 }
 
 err tau_checkout_configure(tau *t, const checkout *k, str remote)

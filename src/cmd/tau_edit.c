@@ -30,11 +30,8 @@ static const edit_flag edit_flags[] = {
 static int edit_error(tau *t, const edit_flag *f, err e)
 {
     if (e.code == ERR_UNSUPPORTED || e.code == ERR_CONFLICT)
-        return tau_fail(t,
-                        EXIT_FAILED,
-                        STR("change the file in an editor; tau validate checks it"),
-                        "--%s does not fit the layout of the file",
-                        f->flag);
+        return tau_fail(t, EXIT_FAILED, STR("change the file in an editor; tau validate checks it"),
+                        "--%s does not fit the layout of the file", f->flag);
     return tau_failed(t, e);
 }
 
@@ -47,7 +44,8 @@ static int edit_apply(tau *t, const resource *r, str *text, size_t *changes)
         str value = cli_value(t->c, f->flag);
         if (f->kind != r->kind || value.at == NULL)
             continue;
-        tree_value write = {.kind = f->list ? TREE_TEXTS : TREE_TEXT, .text = value, .items = items};
+        tree_value write = {
+            .kind = f->list ? TREE_TEXTS : TREE_TEXT, .text = value, .items = items};
         if (f->list)
             write.count = cli_values(t->c, f->flag, items, ITEMS_MAX);
         err e = tree_set(t->memory, *text, model_path_of(r, f->field), write, text);
@@ -66,8 +64,7 @@ int tau_edit(cli *c)
         return code;
     resource_kind kind = schema_of_name(cli_argument(c, 0));
     if (kind != KIND_FUNCTION && kind != KIND_DOMAIN && kind != KIND_APPLICATION)
-        return tau_fail(&t,
-                        EXIT_USAGE,
+        return tau_fail(&t, EXIT_USAGE,
                         STR("other kinds are edited in their file: config/KIND/NAME.yaml"),
                         "usage: tau edit function|domain|application NAME --FLAG VALUE");
     model *m;
@@ -101,11 +98,8 @@ int tau_edit(cli *c)
     if (e.code != OK)
         return tau_failed(&t, e);
     if (cli_json(c))
-        cli_json_out(c,
-                     str_format(t.memory,
-                                "{\"file\":\"%.*s\",\"changes\":%zu}",
-                                STR_ARG(file),
-                                changes));
+        cli_json_out(
+            c, str_format(t.memory, "{\"file\":\"%.*s\",\"changes\":%zu}", STR_ARG(file), changes));
     else
         cli_print(c, "  ~ %.*s   Next: tau push\n", STR_ARG(file));
     return EXIT_OK;
@@ -138,9 +132,7 @@ static str resource_user(tau *t, const model *m, const resource *r)
     for (int kind = 0; r->kind == KIND_APPLICATION && kind < KIND_COUNT; kind++)
         for (size_t i = 0; i < m->of[kind].count; i++)
             if (str_is(m->of[kind].at[i]->application, r->name))
-                return str_format(t->memory,
-                                  "%s %.*s in it",
-                                  schema_of((resource_kind)kind)->name,
+                return str_format(t->memory, "%s %.*s in it", schema_of((resource_kind)kind)->name,
                                   STR_ARG(m->of[kind].at[i]->name));
     return STR("");
 }
@@ -153,11 +145,8 @@ static str resource_code(tau *t, const resource *r)
     str inside = r->application.len == 0
                      ? STR("")
                      : str_format(t->memory, "applications/%.*s/", STR_ARG(r->application));
-    str folder = str_format(t->memory,
-                            "code/%.*s%s/%.*s",
-                            STR_ARG(inside),
-                            schema_of(r->kind)->folder,
-                            STR_ARG(r->name));
+    str folder = str_format(t->memory, "code/%.*s%s/%.*s", STR_ARG(inside),
+                            schema_of(r->kind)->folder, STR_ARG(r->name));
     return file_exists(tau_path(t, folder)) ? folder : STR("");
 }
 
@@ -168,8 +157,9 @@ static int delete_confirmed(tau *t, const resource *r)
         return EXIT_OK;
     if (!cli_may_ask(c))
         return tau_fail(t, EXIT_USAGE, STR("--yes"), "nobody can be asked whether that is meant");
-    const char *question =
-        str_format(t->memory, "Delete %s %.*s of %.*s?", schema_of(r->kind)->name, STR_ARG(r->name), STR_ARG(t->name)).at;
+    const char *question = str_format(t->memory, "Delete %s %.*s of %.*s?",
+                                      schema_of(r->kind)->name, STR_ARG(r->name), STR_ARG(t->name))
+                               .at;
     return question != NULL && cli_confirm(c, question, false)
                ? EXIT_OK
                : tau_fail(t, EXIT_FAILED, STR(""), "nothing was deleted");
@@ -180,18 +170,15 @@ static int delete_resource(tau *t, const model *m, const resource *r)
     const char *noun = schema_of(r->kind)->name;
     str user = resource_user(t, m, r);
     if (user.len > 0)
-        return tau_fail(t,
-                        EXIT_FAILED,
+        return tau_fail(t, EXIT_FAILED,
                         str_format(t->memory, "change or delete %.*s first", STR_ARG(user)),
-                        "%s %.*s is used by %.*s",
-                        noun,
-                        STR_ARG(r->name),
-                        STR_ARG(user));
+                        "%s %.*s is used by %.*s", noun, STR_ARG(r->name), STR_ARG(user));
     int code = delete_confirmed(t, r);
     if (code != EXIT_OK)
         return code;
     str file = str_format(t->memory, "config/%.*s", STR_ARG(r->file)), folder = resource_code(t, r);
-    str removed = r->kind != KIND_APPLICATION ? file : str_first(file, file.len - STR("/config.yaml").len);
+    str removed =
+        r->kind != KIND_APPLICATION ? file : str_first(file, file.len - STR("/config.yaml").len);
     err e = file_remove_tree(tau_path(t, removed));
     if (e.code == OK && folder.len > 0)
         e = file_remove_tree(tau_path(t, folder));
@@ -227,9 +214,7 @@ int tau_delete(cli *c)
         return code;
     resource_kind kind = schema_of_name(cli_argument(c, 0));
     if (kind == KIND_COUNT || kind == KIND_PROJECT)
-        return tau_fail(&t,
-                        EXIT_USAGE,
-                        STR("usage: tau delete function|domain|application|… NAME"),
+        return tau_fail(&t, EXIT_USAGE, STR("usage: tau delete function|domain|application|… NAME"),
                         "there is no kind of resource \"%.*s\"",
                         STR_ARG(str_printable(t.memory, cli_argument(c, 0))));
     model *m;

@@ -6,10 +6,10 @@
 #include "model/model.h"
 
 enum {
-    TAU_PROJECT = 1,       // a checkout is needed (or -p NAME)
-    TAU_CLOUD = 2,         // and a universe, with a login
-    TAU_CLOUD_MAYBE = 4,   // the universe if it runs; t->client is NULL otherwise
-    TAU_CHECKOUT = 8 | 1,  // the checkout's files are needed: -p does not do
+    TAU_PROJECT = 1,      // a checkout is needed (or -p NAME)
+    TAU_CLOUD = 2,        // and a universe, with a login
+    TAU_CLOUD_MAYBE = 4,  // the universe if it runs; t->client is NULL otherwise
+    TAU_CHECKOUT = 8 | 1, // the checkout's files are needed: -p does not do
 };
 
 typedef struct tau {
@@ -31,12 +31,14 @@ typedef struct tau {
 } tau;
 
 // tau_context.c
-// Finds what `needs` says. Anything but EXIT_OK: it was said what is missing. tau_close() in any case.
+// Finds what `needs` says. Anything but EXIT_OK: it was said what is missing. tau_close() in any
+// case.
 int tau_open(cli *c, tau *t, unsigned needs) MUST_USE;
 void tau_close(tau *t); // for OWNED
 // Says an error of the API or of a file with its fix; gives the exit code.
 int tau_failed(tau *t, err e);
-int tau_fail(tau *t, int code, str help, const char *format, ...) __attribute__((format(printf, 4, 5)));
+int tau_fail(tau *t, int code, str help, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 err tau_ask(tau *t, message_kind kind, const void *request, void *reply) MUST_USE;
 // Ports of the universe; false when it does not answer.
 bool tau_ports(tau *t);

@@ -27,8 +27,8 @@ static str kinds_help(tau *t)
     size_t count = 0;
     for (int kind = 1; kind < KIND_COUNT; kind++)
         names[count++] = str_of(schema_of((resource_kind)kind)->name);
-    return str_format(
-        t->memory, "there are: project, %.*s", STR_ARG(str_join(t->memory, names, count, STR(", "))));
+    return str_format(t->memory, "there are: project, %.*s",
+                      STR_ARG(str_join(t->memory, names, count, STR(", "))));
 }
 
 static void put_texts(json_writer *w, const char *name, const str *items, size_t count)
@@ -163,13 +163,15 @@ static int list_resources(tau *t, resource_kind only)
     cells[2] = STR("WHERE");
     json_open_list(&w, NULL);
     for (int kind = 1; kind < KIND_COUNT; kind++)
-        for (size_t i = 0; i < m->of[kind].count && (only == KIND_COUNT || only == (resource_kind)kind); i++) {
+        for (size_t i = 0;
+             i < m->of[kind].count && (only == KIND_COUNT || only == (resource_kind)kind); i++) {
             const resource *r = m->of[kind].at[i];
             put_resource(t, &w, m, r);
             cells[row * 3] = str_of(schema_of(r->kind)->name);
-            cells[row * 3 + 1] = r->application.len == 0
-                                     ? r->name
-                                     : str_format(t->memory, "%.*s/%.*s", STR_ARG(r->application), STR_ARG(r->name));
+            cells[row * 3 + 1] =
+                r->application.len == 0
+                    ? r->name
+                    : str_format(t->memory, "%.*s/%.*s", STR_ARG(r->application), STR_ARG(r->name));
             cells[row++ * 3 + 2] = resource_about(t, m, r);
         }
     json_close_list(&w);
@@ -196,10 +198,7 @@ int tau_list(cli *c)
         return list_projects(&t);
     resource_kind kind = what.len == 0 ? KIND_COUNT : kind_of(what);
     if (what.len > 0 && kind == KIND_COUNT)
-        return tau_fail(&t,
-                        EXIT_USAGE,
-                        kinds_help(&t),
-                        "there is no kind of resource \"%.*s\"",
+        return tau_fail(&t, EXIT_USAGE, kinds_help(&t), "there is no kind of resource \"%.*s\"",
                         STR_ARG(str_printable(t.memory, what)));
     return list_resources(&t, kind);
 }
@@ -237,11 +236,19 @@ static int query_project(tau *t)
     if (tau_said_json(t, &out))
         return EXIT_OK;
     str cells[] = {
-        STR("name"),        p->name,     STR("id"),       p->id,
-        STR("owner"),       p->owner,    STR("universe"), t->universe,
-        STR("description"), p->description,
-        STR("live"),        live == 0 ? STR("nothing yet")
-                                      : str_format(t->memory, "revision %llu", (unsigned long long)live),
+        STR("name"),
+        p->name,
+        STR("id"),
+        p->id,
+        STR("owner"),
+        p->owner,
+        STR("universe"),
+        t->universe,
+        STR("description"),
+        p->description,
+        STR("live"),
+        live == 0 ? STR("nothing yet")
+                  : str_format(t->memory, "revision %llu", (unsigned long long)live),
     };
     cli_box(t->c, cells, 2, COUNT(cells) / 2);
     return EXIT_OK;
@@ -277,15 +284,13 @@ int tau_query(cli *c)
         if (name.len > 0 && reply.projects.count > 0)
             t.id = reply.projects.at[0].id;
         if (t.id.len == 0)
-            return tau_fail(&t, EXIT_ABSENT, STR("tau list projects"), "this directory is in no project");
+            return tau_fail(&t, EXIT_ABSENT, STR("tau list projects"),
+                            "this directory is in no project");
         return query_project(&t);
     }
     resource_kind kind = kind_of(what);
     if (kind == KIND_COUNT || kind == KIND_PROJECT)
-        return tau_fail(&t,
-                        EXIT_USAGE,
-                        kinds_help(&t),
-                        "there is no kind of resource \"%.*s\"",
+        return tau_fail(&t, EXIT_USAGE, kinds_help(&t), "there is no kind of resource \"%.*s\"",
                         STR_ARG(str_printable(t.memory, what)));
     if (name.len == 0)
         return tau_fail(&t, EXIT_USAGE, STR("usage: tau query KIND NAME"), "NAME is missing");
@@ -328,7 +333,8 @@ int tau_open_url(cli *c)
     const model_function *f = r == NULL ? NULL : model_function_of(m, r);
     tau_url *urls;
     if (f == NULL || tau_urls(&t, f, &urls) == 0)
-        return tau_fail(&t, EXIT_ABSENT, STR("tau new function NAME"), "there is no function with a URL");
+        return tau_fail(&t, EXIT_ABSENT, STR("tau new function NAME"),
+                        "there is no function with a URL");
     if (cli_json(c)) {
         cli_json_out(c, str_format(t.memory, "{\"url\":\"%.*s\"}", STR_ARG(urls[0].url)));
         return EXIT_OK;

@@ -31,15 +31,18 @@ static err logins_read(arena *a, tau_login_record *out, size_t *count)
     const json *value;
     *count = 0;
     TRY(logins_folder(a, &folder));
-    err e = file_read(a, str_format(a, "%.*s/tau.json", STR_ARG(folder)).at, LOGINS_BYTES_MAX, &text);
+    err e =
+        file_read(a, str_format(a, "%.*s/tau.json", STR_ARG(folder)).at, LOGINS_BYTES_MAX, &text);
     if (e.code == ERR_ABSENT)
         return ok();
     TRY(e);
     e = json_read(a, text, &value, NULL);
     if (e.code != OK)
-        return fail(ERR_SYNTAX, 0, "the file of logins (ctau/tau.json) is damaged: remove it and log in");
+        return fail(ERR_SYNTAX, 0,
+                    "the file of logins (ctau/tau.json) is damaged: remove it and log in");
     const json *list = json_field(value, "logins");
-    for (const json *l = list != NULL ? list->first : NULL; l != NULL && *count < LOGINS_MAX; l = l->next)
+    for (const json *l = list != NULL ? list->first : NULL; l != NULL && *count < LOGINS_MAX;
+         l = l->next)
         out[(*count)++] = (tau_login_record){.api = json_text(l, "api"),
                                              .universe = json_text(l, "universe"),
                                              .account = json_text(l, "account"),
@@ -68,7 +71,8 @@ static err logins_write(arena *a, const tau_login_record *logins, size_t count)
     json_close_object(&w);
     TRY(out.error);
     TRY(file_make_folders(folder.at, 0700));
-    return file_write_durable(str_format(a, "%.*s/tau.json", STR_ARG(folder)).at, buf_str(&out), 0600);
+    return file_write_durable(str_format(a, "%.*s/tau.json", STR_ARG(folder)).at, buf_str(&out),
+                              0600);
 }
 
 err tau_login_find(arena *a, str api, str universe, tau_login_record *out)
@@ -77,7 +81,8 @@ err tau_login_find(arena *a, str api, str universe, tau_login_record *out)
     size_t count;
     TRY(logins_read(a, logins, &count));
     for (size_t i = 0; i < count; i++)
-        if (str_is(logins[i].api, api) && (universe.len == 0 || str_is(logins[i].universe, universe))) {
+        if (str_is(logins[i].api, api) &&
+            (universe.len == 0 || str_is(logins[i].universe, universe))) {
             *out = logins[i];
             return ok();
         }
@@ -92,14 +97,16 @@ static err logins_change(arena *a, const tau_login_record *login, bool *was_ther
     TRY(logins_read(a, &logins[1], &count));
     *was_there = false;
     for (size_t i = 1; i <= count; i++) {
-        bool same = str_is(logins[i].api, login->api) && str_is(logins[i].universe, login->universe);
+        bool same =
+            str_is(logins[i].api, login->api) && str_is(logins[i].universe, login->universe);
         *was_there = *was_there || same;
         if (!same && kept < LOGINS_MAX)
             logins[kept++] = logins[i];
     }
     logins[0] = *login;
     bool add = login->token.len > 0;
-    return add || *was_there ? logins_write(a, add ? logins : logins + 1, add ? kept : kept - 1) : ok();
+    return add || *was_there ? logins_write(a, add ? logins : logins + 1, add ? kept : kept - 1)
+                             : ok();
 }
 
 // The user's name as an account: letters, digits, '-' and '_', at most 39.
@@ -124,14 +131,16 @@ static str local_account(arena *a)
 static err universe_find(tau *t, str wanted, str *out)
 {
     const json *status;
-    TRY(dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status, NULL));
+    TRY(dream_client_json(t->client, t->memory, STR("GET"), STR("/v1/status"), STR(""), &status,
+                          NULL));
     const json *universes = json_field(status, "universes");
     for (const json *u = universes != NULL ? universes->first : NULL; u != NULL; u = u->next)
         if (wanted.len == 0 || str_is(json_text(u, "universe"), wanted)) {
             *out = json_text(u, "universe");
             return ok();
         }
-    return fail(ERR_ABSENT, 0, wanted.len == 0 ? "no universe is running" : "no universe of this name runs");
+    return fail(ERR_ABSENT, 0,
+                wanted.len == 0 ? "no universe is running" : "no universe of this name runs");
 }
 
 int tau_login(cli *c)
@@ -148,11 +157,9 @@ int tau_login(cli *c)
         e = universe_find(&t, wanted, &t.universe);
     }
     if (e.code == ERR_DENIED)
-        return tau_fail(&t,
-                        EXIT_AUTH,
+        return tau_fail(&t, EXIT_AUTH,
                         STR("use the DREAM_HOME of the running multiverse, or set DREAM_TOKEN"),
-                        "%s",
-                        e.what);
+                        "%s", e.what);
     if (e.code != OK)
         return tau_failed(&t, e);
     char device[65] = "";
@@ -178,10 +185,8 @@ int tau_login(cli *c)
     json_put_text(&w, "api", login.api);
     json_close_object(&w);
     if (!tau_said_json(&t, &out))
-        cli_print(c,
-                  "Logged in to %.*s as %.*s.   Next: tau new project NAME\n",
-                  STR_ARG(login.universe),
-                  STR_ARG(login.account));
+        cli_print(c, "Logged in to %.*s as %.*s.   Next: tau new project NAME\n",
+                  STR_ARG(login.universe), STR_ARG(login.account));
     return EXIT_OK;
 }
 
@@ -235,9 +240,9 @@ int tau_current(cli *c)
     if (tau_said_json(&t, &out))
         return EXIT_OK;
     str cells[] = {
-        STR("account"),  or_none(t.account), STR("universe"), or_none(t.universe),
-        STR("api"),      or_none(t.address), STR("project"),  or_none(t.name),
-        STR("folder"),   or_none(str_of(t.root)),
+        STR("account"), or_none(t.account),      STR("universe"), or_none(t.universe),
+        STR("api"),     or_none(t.address),      STR("project"),  or_none(t.name),
+        STR("folder"),  or_none(str_of(t.root)),
     };
     cli_box(c, cells, 2, COUNT(cells) / 2);
     return EXIT_OK;
@@ -266,7 +271,8 @@ int tau_git_credential(cli *c)
     tau_login_record login;
     if (!str_is(protocol, STR("http")) ||
         tau_login_find(a, host, cli_value(c, "universe"), &login).code != OK) {
-        cli_say(c, "error: not logged in at %.*s\nhelp: tau login\n", STR_ARG(str_printable(a, host)));
+        cli_say(c, "error: not logged in at %.*s\nhelp: tau login\n",
+                STR_ARG(str_printable(a, host)));
         return EXIT_AUTH;
     }
     cli_print(c, "username=%.*s\npassword=%.*s\n", STR_ARG(login.account), STR_ARG(login.token));

@@ -30,21 +30,17 @@ static void line_show(tau *t, const log_line_record *l)
     bool bad = cli_colour(t->c, STDOUT_FILENO) && !str_is(l->stream, STR("stdout"));
     for (str rest = str_trim(l->text); rest.len > 0;) {
         str line = str_cut(&rest, '\n');
-        cli_print(t->c,
-                  "%.12s  %-6.*s  %.*s  %s%.*s%s\n",
-                  time + 11,
-                  STR_ARG(l->stream),
-                  STR_ARG(str_first(l->request, 8)),
-                  bad ? "\033[31m" : "",
-                  STR_ARG(str_printable(t->memory, line)),
-                  bad ? "\033[0m" : "");
+        cli_print(t->c, "%.12s  %-6.*s  %.*s  %s%.*s%s\n", time + 11, STR_ARG(l->stream),
+                  STR_ARG(str_first(l->request, 8)), bad ? "\033[31m" : "",
+                  STR_ARG(str_printable(t->memory, line)), bad ? "\033[0m" : "");
     }
 }
 
 // Lines after `*after`, at most `limit`.
 static err lines_more(tau *t, str function, uint64_t limit, uint64_t *after, size_t *count)
 {
-    substrate_logs_request ask = {.project = t->id, .function = function, .after = *after, .limit = limit};
+    substrate_logs_request ask = {
+        .project = t->id, .function = function, .after = *after, .limit = limit};
     substrate_logs_reply reply;
     TRY(tau_ask(t, MSG_substrate_logs, &ask, &reply));
     for (size_t i = 0; i < reply.lines.count; i++) {
@@ -91,7 +87,10 @@ int tau_logs(cli *c)
     return e.code == OK ? EXIT_OK : tau_failed(&t, e);
 }
 
-static int revision_choose(tau *t, const tns_list_reply *all, const revision_record **live, const revision_record **to)
+static int revision_choose(tau *t,
+                           const tns_list_reply *all,
+                           const revision_record **live,
+                           const revision_record **to)
 {
     str given = cli_argument(t->c, 0);
     uint64_t number = 0;
@@ -110,10 +109,9 @@ static int revision_choose(tau *t, const tns_list_reply *all, const revision_rec
             *to = r;
     }
     if (*to == NULL)
-        return tau_fail(t,
-                        EXIT_ABSENT,
-                        STR("tau builds   shows what was published"),
-                        number > 0 ? "there is no revision %llu" : "there is none before revision %llu",
+        return tau_fail(t, EXIT_ABSENT, STR("tau builds   shows what was published"),
+                        number > 0 ? "there is no revision %llu"
+                                   : "there is none before revision %llu",
                         (unsigned long long)(number > 0 ? number : (*live)->number));
     return EXIT_OK;
 }
@@ -141,17 +139,12 @@ int tau_rollback(cli *c)
         return tau_failed(&t, e);
     if (cli_json(c)) {
         cli_json_out(c,
-                     str_format(t.memory,
-                                "{\"from\":%llu,\"to\":%llu}",
-                                (unsigned long long)live->number,
-                                (unsigned long long)to->number));
+                     str_format(t.memory, "{\"from\":%llu,\"to\":%llu}",
+                                (unsigned long long)live->number, (unsigned long long)to->number));
         return EXIT_OK;
     }
-    cli_print(c,
-              "%.*s: %llu → %llu  (config %.7s→%.7s, code %.7s→%.7s)   live in %llu ms\n",
-              STR_ARG(t.name),
-              (unsigned long long)live->number,
-              (unsigned long long)to->number,
+    cli_print(c, "%.*s: %llu → %llu  (config %.7s→%.7s, code %.7s→%.7s)   live in %llu ms\n",
+              STR_ARG(t.name), (unsigned long long)live->number, (unsigned long long)to->number,
               str_format(t.memory, "%.*s", STR_ARG(live->configuration_commit)).at,
               str_format(t.memory, "%.*s", STR_ARG(to->configuration_commit)).at,
               str_format(t.memory, "%.*s", STR_ARG(live->code_commit)).at,

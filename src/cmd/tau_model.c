@@ -26,7 +26,8 @@ int tau_model_valid(tau *t, model **out)
     if (found.count == 0)
         return EXIT_OK;
     if (cli_json(t->c))
-        return tau_fail(t, EXIT_FAILED, STR("tau validate --json"), "the configuration has %zu errors", found.count);
+        return tau_fail(t, EXIT_FAILED, STR("tau validate --json"),
+                        "the configuration has %zu errors", found.count);
     cli_diagnoses(t->c, t->root, &found);
     return EXIT_FAILED;
 }
@@ -54,8 +55,8 @@ const resource *tau_resource(tau *t, const model *m, resource_kind kind, str nam
     const char *noun = schema_of(kind)->name;
     str help = near != NULL ? str_format(t->memory, "did you mean %s?        all: tau list", near)
                             : str_format(t->memory, "tau list   shows what there is");
-    (void)tau_fail(
-        t, EXIT_ABSENT, help, "there is no %s %.*s", noun, STR_ARG(str_printable(t->memory, shown)));
+    (void)tau_fail(t, EXIT_ABSENT, help, "there is no %s %.*s", noun,
+                   STR_ARG(str_printable(t->memory, shown)));
     return NULL;
 }
 
@@ -81,11 +82,8 @@ size_t tau_urls(tau *t, const model_function *f, tau_url **out)
         for (size_t i = 0; i < f->paths_count; i++)
             urls[count++] = (tau_url){
                 .method = get ? STR("GET") : f->methods[0],
-                .url = str_format(t->memory,
-                                  "http://%.*s:%llu%.*s",
-                                  STR_ARG(host),
-                                  (unsigned long long)port,
-                                  STR_ARG(f->paths[i])),
+                .url = str_format(t->memory, "http://%.*s:%llu%.*s", STR_ARG(host),
+                                  (unsigned long long)port, STR_ARG(f->paths[i])),
                 .host = fqdn,
                 .path = f->paths[i],
             };

@@ -55,11 +55,8 @@ static int name_check(tau *t, const char *noun, str name)
 {
     if (name_is_valid(name))
         return EXIT_OK;
-    return tau_fail(t,
-                    EXIT_USAGE,
-                    STR(""),
-                    "a %s's name is a letter, then letters, digits, _ and -, not \"%.*s\"",
-                    noun,
+    return tau_fail(t, EXIT_USAGE, STR(""),
+                    "a %s's name is a letter, then letters, digits, _ and -, not \"%.*s\"", noun,
                     STR_ARG(str_printable(t->memory, name)));
 }
 
@@ -70,11 +67,9 @@ static int application_check(tau *t, const model *m, str application)
     for (size_t i = 0; i < m->of[KIND_APPLICATION].count; i++)
         if (str_is(m->of[KIND_APPLICATION].at[i]->name, application))
             return EXIT_OK;
-    return tau_fail(t,
-                    EXIT_ABSENT,
+    return tau_fail(t, EXIT_ABSENT,
                     str_format(t->memory, "tau new application %.*s", STR_ARG(application)),
-                    "there is no application %.*s",
-                    STR_ARG(str_printable(t->memory, application)));
+                    "there is no application %.*s", STR_ARG(str_printable(t->memory, application)));
 }
 
 // ---- domains
@@ -108,7 +103,8 @@ int tau_new_domain(cli *c)
         return code;
     err e = tau_model(&t, &m, &found);
     if (e.code == OK && model_find(m, KIND_DOMAIN, STR(""), name) != NULL)
-        return tau_fail(&t, EXIT_CONFLICT, STR("tau list domains"), "there is a domain %.*s already", STR_ARG(name));
+        return tau_fail(&t, EXIT_CONFLICT, STR("tau list domains"),
+                        "there is a domain %.*s already", STR_ARG(name));
     made_files made = {0};
     if (e.code == OK)
         e = domain_write(&t, m, &made, name, fqdn);
@@ -148,7 +144,8 @@ int tau_new_application(cli *c)
     diagnoses found;
     err e = tau_model(&t, &m, &found);
     if (e.code == OK && model_find(m, KIND_APPLICATION, STR(""), name) != NULL)
-        return tau_fail(&t, EXIT_CONFLICT, STR("tau list"), "there is an application %.*s already", STR_ARG(name));
+        return tau_fail(&t, EXIT_CONFLICT, STR("tau list"), "there is an application %.*s already",
+                        STR_ARG(name));
     made_files made = {0};
     if (e.code == OK)
         e = model_new_application(t.memory, id_new(t.memory), cli_value(c, "description"), &text);
@@ -183,9 +180,9 @@ static str language_of(str given)
 {
     static const struct {
         const char *said, *meant;
-    } also[] = {{"golang", "go"},       {"rs", "rust"},   {"as", "assemblyscript"},
-                {"assembly_script", "assemblyscript"},    {"ts", "assemblyscript"},
-                {"typescript", "assemblyscript"}};
+    } also[] = {{"golang", "go"},         {"rs", "rust"},
+                {"as", "assemblyscript"}, {"assembly_script", "assemblyscript"},
+                {"ts", "assemblyscript"}, {"typescript", "assemblyscript"}};
     for (size_t i = 0; i < COUNT(also); i++)
         if (str_is_nocase(given, str_of(also[i].said)))
             return str_of(also[i].meant);
@@ -232,17 +229,15 @@ static int template_choose(tau *t, template_choice *out)
     if (language.len == 0 && !cli_ask(c, "Language", STR("go"), "--lang", &language))
         return EXIT_USAGE;
     *out = (template_choice){.language = str_lower(t->memory, language), .name = given};
-    out->prefix = str_format(
-        t->memory, "templates/%.*s/%.*s/", STR_ARG(out->language), STR_ARG(out->name));
+    out->prefix =
+        str_format(t->memory, "templates/%.*s/%.*s/", STR_ARG(out->language), STR_ARG(out->name));
     if (template_exists(out->prefix))
         return EXIT_OK;
     str shown = str_printable(
         t->memory, str_format(t->memory, "%.*s/%.*s", STR_ARG(out->language), STR_ARG(out->name)));
-    return tau_fail(t,
-                    EXIT_ABSENT,
+    return tau_fail(t, EXIT_ABSENT,
                     str_format(t->memory, "there are: %.*s", STR_ARG(templates_all(t))),
-                    "there is no template %.*s",
-                    STR_ARG(shown));
+                    "there is no template %.*s", STR_ARG(shown));
 }
 
 static str value_or(str given, const tree *otherwise)
@@ -260,13 +255,15 @@ static err function_fill(tau *t, const template_choice *choice, new_function *f,
     tree *root = NULL;
     diagnoses found;
     diagnoses_init(&found, t->memory, 1);
-    TRY(tree_read(t->memory, str_of(file), file == NULL ? STR("") : assets_find(file), &found, &root));
+    TRY(tree_read(t->memory, str_of(file), file == NULL ? STR("") : assets_find(file), &found,
+                  &root));
     const tree *trigger = tree_field(root, STR("trigger"));
     const tree *execution = tree_field(root, STR("execution"));
     f->id = id_new(t->memory);
     f->description = value_or(cli_value(c, "description"), tree_field(root, STR("description")));
     f->type = value_or(cli_value(c, "type"), trigger ? tree_field(trigger, STR("type")) : NULL);
-    f->method = value_or(cli_value(c, "method"), trigger ? tree_field(trigger, STR("method")) : NULL);
+    f->method =
+        value_or(cli_value(c, "method"), trigger ? tree_field(trigger, STR("method")) : NULL);
     f->timeout =
         value_or(cli_value(c, "timeout"), execution ? tree_field(execution, STR("timeout")) : NULL);
     f->memory =
@@ -278,7 +275,8 @@ static err function_fill(tau *t, const template_choice *choice, new_function *f,
     f->paths_count = cli_values(c, "path", paths, PATHS_MAX);
     const tree *list = trigger != NULL ? tree_field(trigger, STR("paths")) : NULL;
     if (f->paths_count == 0 && list != NULL && list->kind == TREE_LIST)
-        for (const tree *each = list->first; each != NULL && f->paths_count < PATHS_MAX; each = each->next)
+        for (const tree *each = list->first; each != NULL && f->paths_count < PATHS_MAX;
+             each = each->next)
             paths[f->paths_count++] = each->text;
     f->paths = paths;
     return ok();
@@ -329,7 +327,8 @@ static err template_copy(tau *t, const template_choice *choice, str folder, made
         str rest = str_from(path, choice->prefix.len);
         if (!str_starts(path, choice->prefix) || str_is(rest, STR("config.yaml")))
             continue;
-        TRY(made_write(t, made, str_format(t->memory, "%.*s/%.*s", STR_ARG(folder), STR_ARG(rest)), bytes));
+        TRY(made_write(t, made, str_format(t->memory, "%.*s/%.*s", STR_ARG(folder), STR_ARG(rest)),
+                       bytes));
     }
     return ok();
 }
@@ -367,9 +366,7 @@ static void function_said(tau *t, const made_files *made, str application, str n
         return;
     made_print(t, made);
     for (size_t i = 0; i < count; i++)
-        cli_print(t->c,
-                  "  %.*s %.*s   once pushed.   Next: tau push\n",
-                  STR_ARG(urls[i].method),
+        cli_print(t->c, "  %.*s %.*s   once pushed.   Next: tau push\n", STR_ARG(urls[i].method),
                   STR_ARG(urls[i].url));
     if (found.count > 0)
         cli_diagnoses(t->c, t->root, &found);
@@ -391,15 +388,12 @@ static int function_make(tau *t, const model *m, made_files *made, str applicati
     code = function_domains(t, m, &f, domains, made);
     if (code != EXIT_OK)
         return code;
-    str inside = application.len == 0 ? STR("")
-                                      : str_format(a, "applications/%.*s/", STR_ARG(application));
+    str inside =
+        application.len == 0 ? STR("") : str_format(a, "applications/%.*s/", STR_ARG(application));
     str folder = str_format(a, "code/%.*sfunctions/%.*s", STR_ARG(inside), STR_ARG(name));
     if (file_exists(tau_path(t, folder)))
-        return tau_fail(t,
-                        EXIT_CONFLICT,
-                        STR("choose another name, or remove the folder"),
-                        "there is code in %.*s already",
-                        STR_ARG(folder));
+        return tau_fail(t, EXIT_CONFLICT, STR("choose another name, or remove the folder"),
+                        "there is code in %.*s already", STR_ARG(folder));
     made->folder = folder;
     e = template_copy(t, &choice, folder, made);
     if (e.code == OK)
@@ -434,11 +428,9 @@ int tau_new_function(cli *c)
     for (size_t i = 0; i < m->of[KIND_FUNCTION].count; i++)
         if (str_is(m->of[KIND_FUNCTION].at[i]->name, name) &&
             str_is(m->of[KIND_FUNCTION].at[i]->application, application))
-            return tau_fail(&t,
-                            EXIT_CONFLICT,
+            return tau_fail(&t, EXIT_CONFLICT,
                             str_format(t.memory, "tau edit function %.*s", STR_ARG(name)),
-                            "there is a function %.*s already",
-                            STR_ARG(name));
+                            "there is a function %.*s already", STR_ARG(name));
     made_files made = {0};
     code = function_make(&t, m, &made, application, name);
     if (code != EXIT_OK) {

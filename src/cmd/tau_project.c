@@ -1,7 +1,8 @@
 // tau new project, clone, delete project: two repositories, a registration, a folder with both.
 //
 // The happy path of a new one is: 1. both repositories; 2. the project that pairs them; 3. a folder
-// with two checkouts; 4. config.yaml committed and pushed. What can fail: a name that is taken, git.
+// with two checkouts; 4. config.yaml committed and pushed. What can fail: a name that is taken,
+// git.
 #include "base/file.h"
 #include "base/str.h"
 #include "cmd/tau_inner.h"
@@ -38,7 +39,8 @@ static int repository_take(tau *t, str name, const char *kind, repository_record
         return EXIT_OK;
     }
     if (e.code != ERR_CONFLICT)
-        return tau_failed(t, e.code == OK ? fail(ERR_SYNTAX, 0, "the answer names no repository") : e);
+        return tau_failed(t,
+                          e.code == OK ? fail(ERR_SYNTAX, 0, "the answer names no repository") : e);
     auth_repository_get_request get = {.owner = t->account, .name = name};
     auth_repository_get_reply there;
     e = tau_ask(t, MSG_auth_repository_get, &get, &there);
@@ -51,19 +53,18 @@ static int repository_take(tau *t, str name, const char *kind, repository_record
     checkout_end end = {0};
     str remote = tau_remote(t, name);
     t->owner = owner;
-    bool free_one = out->project.len == 0 &&
-                    checkout_run(&k, &end, "ls-remote", str_c(t->memory, remote), NULL).code == OK &&
-                    end.status == 0 && str_trim(end.out).len == 0;
+    bool free_one =
+        out->project.len == 0 &&
+        checkout_run(&k, &end, "ls-remote", str_c(t->memory, remote), NULL).code == OK &&
+        end.status == 0 && str_trim(end.out).len == 0;
     if (free_one)
         return EXIT_OK;
-    return tau_fail(t,
-                    EXIT_CONFLICT,
+    return tau_fail(t, EXIT_CONFLICT,
                     out->project.len > 0 ? STR("tau clone NAME gets it; or choose another name")
                                          : STR("choose another name"),
                     out->project.len > 0 ? "%.*s/%.*s belongs to a project already"
                                          : "%.*s/%.*s holds the commits of a former project",
-                    STR_ARG(out->owner),
-                    STR_ARG(name));
+                    STR_ARG(out->owner), STR_ARG(name));
 }
 
 // `config` and `code` below the project's folder, with their remotes.
@@ -91,7 +92,8 @@ static err configuration_push(tau *t, str description)
     TRY(checkout_do(&k, NULL, "add", "config.yaml", NULL));
     const char *message = str_format(a, "New project %.*s", STR_ARG(t->name)).at;
     TRY(checkout_do(&k, NULL, "commit", "--quiet", "-m", message, NULL));
-    return checkout_do(&k, NULL, "push", "--quiet", "--set-upstream", "origin", "HEAD:refs/heads/main", NULL);
+    return checkout_do(&k, NULL, "push", "--quiet", "--set-upstream", "origin",
+                       "HEAD:refs/heads/main", NULL);
 }
 
 static void project_said(tau *t, const repository_record *repositories, const char *folder)
@@ -119,13 +121,9 @@ static void project_said(tau *t, const repository_record *repositories, const ch
     json_close_object(&w);
     if (tau_said_json(t, &out))
         return;
-    cli_print(c,
-              "  ✓ repositories  %.*s/%.*s  %.*s/%.*s\n  ✓ registered    %.*s\n",
-              STR_ARG(t->owner),
-              STR_ARG(repositories[0].name),
-              STR_ARG(t->owner),
-              STR_ARG(repositories[1].name),
-              STR_ARG(t->id));
+    cli_print(c, "  ✓ repositories  %.*s/%.*s  %.*s/%.*s\n  ✓ registered    %.*s\n",
+              STR_ARG(t->owner), STR_ARG(repositories[0].name), STR_ARG(t->owner),
+              STR_ARG(repositories[1].name), STR_ARG(t->id));
     cli_print(c, "  ✓ checked out   %s/{config,code}\n\n", folder);
     cli_print(c, "Next: cd %s && tau new function\n", folder);
 }
@@ -151,11 +149,8 @@ static int project_create(tau *t, repository_record *repositories)
     if (e.code == OK && reply.projects.count == 0)
         e = fail(ERR_SYNTAX, 0, "the answer names no project");
     if (e.code == ERR_CONFLICT)
-        return tau_fail(t,
-                        EXIT_CONFLICT,
-                        str_format(a, "tau clone %.*s", STR_ARG(t->name)),
-                        "there is a project %.*s already",
-                        STR_ARG(t->name));
+        return tau_fail(t, EXIT_CONFLICT, str_format(a, "tau clone %.*s", STR_ARG(t->name)),
+                        "there is a project %.*s already", STR_ARG(t->name));
     if (e.code != OK)
         return tau_failed(t, e);
     t->id = reply.projects.at[0].id;
@@ -173,18 +168,15 @@ int tau_new_project(cli *c)
     if (name.len == 0 && !cli_ask(c, "Name", STR(""), "a name: tau new project NAME", &name))
         return EXIT_USAGE;
     if (!name_is_valid(name))
-        return tau_fail(&t,
-                        EXIT_USAGE,
-                        STR(""),
+        return tau_fail(&t, EXIT_USAGE, STR(""),
                         "a project's name is a letter, then letters, digits, _ and -, not \"%.*s\"",
                         STR_ARG(str_printable(t.memory, name)));
     if (cli_switch(c, "public") || cli_switched_off(c, "private"))
-        return tau_fail(&t,
-                        EXIT_USAGE,
-                        STR("leave --public out"),
+        return tau_fail(&t, EXIT_USAGE, STR("leave --public out"),
                         "the built-in forge keeps repositories private in this release");
-    str folder = location.len == 0 ? name
-                                   : str_format(t.memory, "%.*s/%.*s", STR_ARG(location), STR_ARG(name));
+    str folder = location.len == 0
+                     ? name
+                     : str_format(t.memory, "%.*s/%.*s", STR_ARG(location), STR_ARG(name));
     t.root = folder_whole(t.memory, folder);
     if (t.root == NULL)
         return tau_failed(&t, fail_errno(errno, "this directory"));
@@ -193,8 +185,8 @@ int tau_new_project(cli *c)
     t.config = str_format(t.memory, "%s/config", t.root).at;
     t.code = str_format(t.memory, "%s/code", t.root).at;
     if (file_exists(t.root))
-        return tau_fail(
-            &t, EXIT_CONFLICT, STR("choose another name or --location"), "there is %s already", t.root);
+        return tau_fail(&t, EXIT_CONFLICT, STR("choose another name or --location"),
+                        "there is %s already", t.root);
     repository_record repositories[2];
     code = project_create(&t, repositories);
     if (code != EXIT_OK)
@@ -237,7 +229,8 @@ static err checkouts_clone(tau *t, const repository_record *repositories)
     checkout above = tau_checkout(t, t->root);
     for (size_t i = 0; i < COUNT(names); i++) {
         str remote = tau_remote(t, repositories[i].name);
-        TRY(checkout_do(&above, NULL, "clone", "--quiet", str_c(t->memory, remote), names[i], NULL));
+        TRY(checkout_do(&above, NULL, "clone", "--quiet", str_c(t->memory, remote), names[i],
+                        NULL));
         checkout k = tau_checkout(t, i == 0 ? t->config : t->code);
         if (checkout_commit(&k, "HEAD").len == 0) // an empty repository
             TRY(checkout_do(&k, NULL, "symbolic-ref", "HEAD", "refs/heads/main", NULL));
@@ -260,10 +253,7 @@ static int project_by_name(tau *t, str name)
     }
     if (e.code != OK && e.code != ERR_ABSENT)
         return tau_failed(t, e);
-    return tau_fail(t,
-                    EXIT_ABSENT,
-                    STR("tau list projects"),
-                    "there is no project %.*s",
+    return tau_fail(t, EXIT_ABSENT, STR("tau list projects"), "there is no project %.*s",
                     STR_ARG(str_printable(t->memory, name)));
 }
 
@@ -282,7 +272,8 @@ int tau_clone(cli *c)
     t.config = str_format(t.memory, "%s/config", t.root).at;
     t.code = str_format(t.memory, "%s/code", t.root).at;
     if (file_exists(t.root))
-        return tau_fail(&t, EXIT_CONFLICT, STR("tau clone NAME DIR"), "there is %s already", t.root);
+        return tau_fail(&t, EXIT_CONFLICT, STR("tau clone NAME DIR"), "there is %s already",
+                        t.root);
     repository_record repositories[2];
     err e = project_repositories(&t, repositories);
     if (e.code == OK)
@@ -301,9 +292,9 @@ int tau_delete_project(cli *c)
         code = project_by_name(&t, cli_argument(c, 0));
     if (code != EXIT_OK)
         return code;
-    const char *question =
-        str_format(t.memory, "Delete %.*s with all its functions from %.*s?", STR_ARG(t.name), STR_ARG(t.universe))
-            .at;
+    const char *question = str_format(t.memory, "Delete %.*s with all its functions from %.*s?",
+                                      STR_ARG(t.name), STR_ARG(t.universe))
+                               .at;
     if (!cli_switch(c, "yes") && !cli_may_ask(c))
         return tau_fail(&t, EXIT_USAGE, STR("--yes"), "nobody can be asked whether that is meant");
     if (!cli_switch(c, "yes") && !cli_confirm(c, question, false))
@@ -327,10 +318,7 @@ int tau_delete_project(cli *c)
     cli_print(c,
               "Deleted project %.*s; its functions answer no more.\n"
               "What stays: repositories %.*s/%.*s and %.*s/%.*s, and checkouts on this machine.\n",
-              STR_ARG(t.name),
-              STR_ARG(t.owner),
-              STR_ARG(repositories[0].name),
-              STR_ARG(t.owner),
+              STR_ARG(t.name), STR_ARG(t.owner), STR_ARG(repositories[0].name), STR_ARG(t.owner),
               STR_ARG(repositories[1].name));
     return EXIT_OK;
 }

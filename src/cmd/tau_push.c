@@ -15,8 +15,8 @@
 
 enum {
     PUSH_JSON_BYTES = 4 << 20,
-    ASKED_MAX = 10,          // functions that are asked after a push
-    ASK_SETTLE_MS = 3000,    // until the new revision has reached the workers
+    ASKED_MAX = 10,       // functions that are asked after a push
+    ASK_SETTLE_MS = 3000, // until the new revision has reached the workers
     ASK_DEADLINE_MS = 15000,
     ANSWER_BYTES_MAX = 1 << 20,
     ANSWER_SHOWN = 60,
@@ -120,7 +120,8 @@ static int pushed_push(tau *t, pushed *p, const char *option)
     arena *a = t->memory;
     checkout_end end;
     const char *ref = str_format(a, "HEAD:refs/heads/%.*s", STR_ARG(p->branch)).at;
-    err e = checkout_run(&p->k, &end, "push", "--porcelain", "-o", option, "-u", "origin", ref, NULL);
+    err e =
+        checkout_run(&p->k, &end, "push", "--porcelain", "-o", option, "-u", "origin", ref, NULL);
     if (e.code == OK && end.status != 0 &&
         str_find(end.errors, STR("does not support push options")) < end.errors.len)
         e = checkout_run(&p->k, &end, "push", "--porcelain", "-u", "origin", ref, NULL);
@@ -129,14 +130,13 @@ static int pushed_push(tau *t, pushed *p, const char *option)
     if (end.status == 0)
         return EXIT_OK;
     str said = str_join(a, (str[]){end.out, end.errors}, 2, STR("\n"));
-    if (str_find(said, STR("non-fast-forward")) < said.len || str_find(said, STR("fetch first")) < said.len)
-        return tau_fail(t,
-                        EXIT_CONFLICT,
-                        STR("tau pull       then tau push again"),
-                        "%s has commits that you do not have",
-                        p->name);
+    if (str_find(said, STR("non-fast-forward")) < said.len ||
+        str_find(said, STR("fetch first")) < said.len)
+        return tau_fail(t, EXIT_CONFLICT, STR("tau pull       then tau push again"),
+                        "%s has commits that you do not have", p->name);
     if (str_find(said, STR("Authentication failed")) < said.len ||
-        str_find(said, STR("could not read Username")) < said.len || str_find(said, STR(" 401")) < said.len)
+        str_find(said, STR("could not read Username")) < said.len ||
+        str_find(said, STR(" 401")) < said.len)
         return tau_failed(t, fail(ERR_DENIED, 0, "the forge refused the token"));
     str reason = str_trim(end.errors);
     for (str rest = said; rest.len > 0;) { // what the other side said is worth most
@@ -146,12 +146,8 @@ static int pushed_push(tau *t, pushed *p, const char *option)
         else if (str_starts(line, STR("!")))
             reason = line;
     }
-    return tau_fail(t,
-                    EXIT_FAILED,
-                    STR("the commits are kept here: tau push tries again"),
-                    "pushing %s failed: %.*s",
-                    p->name,
-                    STR_ARG(str_printable(a, reason)));
+    return tau_fail(t, EXIT_FAILED, STR("the commits are kept here: tau push tries again"),
+                    "pushing %s failed: %.*s", p->name, STR_ARG(str_printable(a, reason)));
 }
 
 // ---- what changed, and its answer
@@ -164,7 +160,8 @@ static bool lines_have(str lines, str prefix)
     return false;
 }
 
-static bool function_changed(tau *t, const pushed *config, const pushed *code, const model_function *f)
+static bool
+function_changed(tau *t, const pushed *config, const pushed *code, const model_function *f)
 {
     arena *a = t->memory;
     const resource *r = f->of;
@@ -187,7 +184,8 @@ typedef struct answer {
     str body;
 } answer;
 
-static void answer_on_done(void *data, http_call *call, err e, const http_answer_head *head, str body)
+static void
+answer_on_done(void *data, http_call *call, err e, const http_answer_head *head, str body)
 {
     (void)call;
     answer *w = data;
@@ -201,9 +199,7 @@ static void answer_on_done(void *data, http_call *call, err e, const http_answer
 
 static err url_ask(tau *t, http_client *client, const tau_url *u, answer *w)
 {
-    str host = str_format(t->memory,
-                          "%.*s:%llu",
-                          STR_ARG(tau_friendly_host(t->memory, u->host)),
+    str host = str_format(t->memory, "%.*s:%llu", STR_ARG(tau_friendly_host(t->memory, u->host)),
                           (unsigned long long)t->gateway_port);
     http_client_request request = {
         .address = "127.0.0.1",
@@ -251,13 +247,8 @@ static void function_ask(tau *t, http_client *client, const tau_url *u, answer *
     size_t end = line.len < ANSWER_SHOWN ? line.len : ANSWER_SHOWN;
     while (end < line.len && ((unsigned char)line.at[end] & 0xc0) == 0x80)
         end++;
-    cli_print(t->c,
-              "  %.*s %.*s   %u in %.1f ms   %.*s%s\n",
-              STR_ARG(u->method),
-              STR_ARG(u->url),
-              w->status,
-              ms,
-              STR_ARG(str_printable(t->memory, str_first(line, end))),
+    cli_print(t->c, "  %.*s %.*s   %u in %.1f ms   %.*s%s\n", STR_ARG(u->method), STR_ARG(u->url),
+              w->status, ms, STR_ARG(str_printable(t->memory, str_first(line, end))),
               end < line.len || body.len > 0 ? " …" : "");
 }
 
@@ -276,7 +267,8 @@ static void functions_ask(tau *t, const model *m, const pushed *repositories, js
     for (size_t i = 0; i < m->functions_count; i++) {
         const model_function *f = &m->functions[i];
         tau_url *urls;
-        if (!function_changed(t, &repositories[0], &repositories[1], f) || tau_urls(t, f, &urls) == 0)
+        if (!function_changed(t, &repositories[0], &repositories[1], f) ||
+            tau_urls(t, f, &urls) == 0)
             continue;
         json_open_object(w, NULL);
         json_put_text(w, "name", f->of->name);
@@ -308,8 +300,9 @@ static str message_default(tau *t, const pushed *repositories)
         }
     if (count == 0)
         return STR("Update");
-    return count == 1 ? str_format(t->memory, "Change %.*s", STR_ARG(first))
-                      : str_format(t->memory, "Change %.*s and %zu more", STR_ARG(first), count - 1);
+    return count == 1
+               ? str_format(t->memory, "Change %.*s", STR_ARG(first))
+               : str_format(t->memory, "Change %.*s and %zu more", STR_ARG(first), count - 1);
 }
 
 static str short_commit(const pushed *p)
@@ -350,13 +343,10 @@ static int push_both(tau *t, pushed *repositories, size_t wanted, str *deploymen
     str note = {0};
     for (size_t i = 0; i < 2; i++)
         if (repositories[i].wanted)
-            note = str_format(t->memory,
-                              "%.*s%s %.*s  ",
-                              STR_ARG(note),
-                              repositories[i].name,
+            note = str_format(t->memory, "%.*s%s %.*s  ", STR_ARG(note), repositories[i].name,
                               STR_ARG(short_commit(&repositories[i])));
-    note = str_format(
-        t->memory, "%.*s%llu ms", STR_ARG(note), (unsigned long long)(clock_now_ms() - began));
+    note = str_format(t->memory, "%.*s%llu ms", STR_ARG(note),
+                      (unsigned long long)(clock_now_ms() - began));
     cli_progress_end(progress, true, note);
     return EXIT_OK;
 }
@@ -414,8 +404,11 @@ static int push_live(tau *t, const model *m, const pushed *repositories, str dep
     }
     json_close_list(&w);
     json_close_object(&w);
+    if (count == 0 && !cli_json(c))
+        cli_say(c, "Nothing is built: the project's other repository was never pushed.\n");
     if (!tau_said_json(t, &out) && detach && count > 0)
-        cli_print(c, "Watch: tau builds %.*s --follow\n", STR_ARG(str_first(jobs[count - 1].id, 8)));
+        cli_print(c, "Watch: tau builds %.*s --follow\n",
+                  STR_ARG(str_first(jobs[count - 1].id, 8)));
     return code;
 }
 
@@ -446,13 +439,12 @@ static int push_commit(tau *t, pushed *repositories)
     for (size_t i = 0; i < 2; i++) {
         pushed *p = &repositories[i];
         uncommitted = uncommitted || (p->wanted && p->status.len > 0);
-        if (p->wanted && !cli_json(c))
-            cli_say(c,
-                    "  %-6s  %.*s  %zu file%s changed\n",
-                    p->name,
-                    STR_ARG(p->branch),
-                    lines_count(p->status),
-                    lines_count(p->status) == 1 ? "" : "s");
+        size_t files = lines_count(p->status);
+        if (p->wanted && !cli_json(c) && files == 0)
+            cli_say(c, "  %-6s  %.*s  committed before\n", p->name, STR_ARG(p->branch));
+        else if (p->wanted && !cli_json(c))
+            cli_say(c, "  %-6s  %.*s  %zu file%s changed\n", p->name, STR_ARG(p->branch), files,
+                    files == 1 ? "" : "s");
     }
     if (uncommitted && message.len == 0 && !cli_ask(c, "Message", standard, "-m MESSAGE", &message))
         return EXIT_USAGE;
@@ -478,6 +470,26 @@ static err remotes_follow(tau *t, pushed *repositories)
         TRY(tau_checkout_configure(t, &repositories[i].k, moved));
     }
     return tau_link_write(t);
+}
+
+// A build that failed is what somebody wonders about who pushes once more.
+static int push_nothing(tau *t)
+{
+    patrick_jobs_request ask = {.project = t->id, .limit = 1};
+    patrick_jobs_reply reply;
+    if (cli_json(t->c)) {
+        cli_json_out(
+            t->c, STR("{\"deployment\":\"\",\"repositories\":[],\"builds\":[],\"functions\":[]}"));
+        return EXIT_OK;
+    }
+    cli_print(t->c, "Nothing to push: everything is there already.\n");
+    if (tau_ask(t, MSG_patrick_jobs, &ask, &reply).code == OK && reply.jobs.count > 0 &&
+        str_is(reply.jobs.at[0].state, STR("failed"))) {
+        str id = str_first(reply.jobs.at[0].id, 8);
+        cli_say(t->c, "The last build failed: tau builds %.*s --log   once more: tau retry %.*s\n",
+                STR_ARG(id), STR_ARG(id));
+    }
+    return EXIT_OK;
 }
 
 int tau_push(cli *c)
@@ -507,21 +519,13 @@ int tau_push(cli *c)
     repositories[0].wanted = repositories[0].wanted && !cli_switch(c, "code-only");
     repositories[1].wanted = repositories[1].wanted && !cli_switch(c, "config-only");
     size_t wanted = (size_t)repositories[0].wanted + (size_t)repositories[1].wanted;
-    if (wanted == 0) {
-        if (cli_json(c))
-            cli_json_out(c, STR("{\"deployment\":\"\",\"repositories\":[],\"builds\":[],\"functions\":[]}"));
-        else
-            cli_print(c, "Nothing to push: everything is there already.\n");
-        return EXIT_OK;
-    }
+    if (wanted == 0)
+        return push_nothing(&t);
     if (cli_switch(c, "dry-run"))
         return push_dry(&t, repositories);
     cli_progress *progress = cli_progress_start(c, "check");
-    cli_progress_end(progress,
-                     true,
-                     str_format(t.memory,
-                                "%zu function%s, valid  %llu ms",
-                                m->functions_count,
+    cli_progress_end(progress, true,
+                     str_format(t.memory, "%zu function%s, valid  %llu ms", m->functions_count,
                                 m->functions_count == 1 ? "" : "s",
                                 (unsigned long long)checked_ms));
     code = push_commit(&t, repositories);

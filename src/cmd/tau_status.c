@@ -9,9 +9,9 @@ typedef struct side {
     const char *name;
     checkout k;
     str branch, head;
-    size_t files;         // changed and not committed
+    size_t files;           // changed and not committed
     uint64_t ahead, behind; // of what was fetched last
-    bool known;           // the forge's branch was seen
+    bool known;             // the forge's branch was seen
 } side;
 
 static const char *side_upstream(tau *t, const side *s)
@@ -35,7 +35,8 @@ static err side_look(tau *t, side *s)
     TRY(checkout_do(&s->k, &counts, "rev-list", "--left-right", "--count", range, NULL));
     str behind = counts;
     str ahead = str_cut(&behind, '\t');
-    if (str_number(ahead, &s->ahead).code != OK || str_number(str_trim(behind), &s->behind).code != OK)
+    if (str_number(ahead, &s->ahead).code != OK ||
+        str_number(str_trim(behind), &s->behind).code != OK)
         return fail(ERR_SYNTAX, 0, "git rev-list counted strangely");
     return ok();
 }
@@ -46,14 +47,16 @@ static str side_said(tau *t, const side *s)
         return STR("empty");
     str text = str_format(t->memory, "%.*s", STR_ARG(s->branch));
     if (s->files > 0)
-        text = str_format(
-            t->memory, "%.*s, %zu file%s changed", STR_ARG(text), s->files, s->files == 1 ? "" : "s");
+        text = str_format(t->memory, "%.*s, %zu file%s changed", STR_ARG(text), s->files,
+                          s->files == 1 ? "" : "s");
     if (!s->known)
         return str_format(t->memory, "%.*s, never pushed", STR_ARG(text));
     if (s->ahead > 0)
-        text = str_format(t->memory, "%.*s, %llu to push", STR_ARG(text), (unsigned long long)s->ahead);
+        text = str_format(t->memory, "%.*s, %llu to push", STR_ARG(text),
+                          (unsigned long long)s->ahead);
     if (s->behind > 0)
-        text = str_format(t->memory, "%.*s, %llu to pull", STR_ARG(text), (unsigned long long)s->behind);
+        text = str_format(t->memory, "%.*s, %llu to pull", STR_ARG(text),
+                          (unsigned long long)s->behind);
     return s->files == 0 && s->ahead == 0 && s->behind == 0
                ? str_format(t->memory, "%.*s, as pushed", STR_ARG(text))
                : text;
@@ -79,18 +82,13 @@ static str live_said(tau *t, const revision_record *live)
         return STR("not asked: not logged in, or no universe is running");
     if (live->number == 0)
         return STR("nothing yet");
-    str text = str_format(t->memory,
-                          "revision %llu, %.*s",
-                          (unsigned long long)live->number,
+    str text = str_format(t->memory, "revision %llu, %.*s", (unsigned long long)live->number,
                           STR_ARG(cli_age(t->memory, live->published_real_ms, clock_real_ms())));
     substrate_status_request ask = {.project = t->id};
     substrate_status_reply reply;
     if (tau_ask(t, MSG_substrate_status, &ask, &reply).code == OK)
-        text = str_format(t->memory,
-                          "%.*s, %llu calls, %llu failed",
-                          STR_ARG(text),
-                          (unsigned long long)reply.calls,
-                          (unsigned long long)reply.failures);
+        text = str_format(t->memory, "%.*s, %llu calls, %llu failed", STR_ARG(text),
+                          (unsigned long long)reply.calls, (unsigned long long)reply.failures);
     return text;
 }
 
@@ -134,11 +132,7 @@ int tau_status(cli *c)
     json_close_object(&w);
     if (tau_said_json(&t, &out))
         return EXIT_OK;
-    cli_print(c,
-              "project  %.*s   %s (from %s)   cloud  %.*s\n",
-              STR_ARG(t.name),
-              t.root,
-              t.source,
+    cli_print(c, "project  %.*s   %s (from %s)   cloud  %.*s\n", STR_ARG(t.name), t.root, t.source,
               STR_ARG(t.universe));
     cli_print(c, "live     %.*s\n", STR_ARG(live_said(&t, &live)));
     for (size_t i = 0; i < COUNT(sides); i++)
@@ -171,11 +165,10 @@ static int side_pull(tau *t, side *s, uint64_t *taken)
     checkout_end end; // a merge that failed has nothing to abort: whatever git says is fine
     if (checkout_run(&s->k, &end, "rebase", "--abort", NULL).code != OK)
         return tau_failed(t, e);
-    return tau_fail(t,
-                    EXIT_CONFLICT,
-                    str_format(t->memory, "cd %s && git pull --rebase   shows the conflict", s->k.folder),
-                    "your changes to %s and those on the forge do not fit together",
-                    s->name);
+    return tau_fail(
+        t, EXIT_CONFLICT,
+        str_format(t->memory, "cd %s && git pull --rebase   shows the conflict", s->k.folder),
+        "your changes to %s and those on the forge do not fit together", s->name);
 }
 
 int tau_pull(cli *c)
@@ -190,17 +183,12 @@ int tau_pull(cli *c)
     if (code != EXIT_OK)
         return code;
     if (cli_json(c))
-        cli_json_out(c,
-                     str_format(t.memory,
-                                "{\"config\":%llu,\"code\":%llu}",
-                                (unsigned long long)taken[0],
-                                (unsigned long long)taken[1]));
+        cli_json_out(c, str_format(t.memory, "{\"config\":%llu,\"code\":%llu}",
+                                   (unsigned long long)taken[0], (unsigned long long)taken[1]));
     else if (taken[0] + taken[1] == 0)
         cli_print(c, "Nothing new.\n");
     else
-        cli_print(c,
-                  "config  %llu new commits\ncode    %llu new commits\n",
-                  (unsigned long long)taken[0],
-                  (unsigned long long)taken[1]);
+        cli_print(c, "config  %llu new commits\ncode    %llu new commits\n",
+                  (unsigned long long)taken[0], (unsigned long long)taken[1]);
     return EXIT_OK;
 }

@@ -202,7 +202,7 @@ static err repo_ref_read(arena *a, git_repository *r, const git_reference *at, r
     if (git_reference_resolve(&direct, at) != 0)
         return fail(ERR_ABSENT, 0, "a ref that points nowhere");
     OWNED(repo_reference_drop) git_reference *owned = direct;
-    const git_oid *id = git_reference_target(direct);
+    const git_oid *id = git_reference_target(owned);
     *out =
         (repo_ref){.name = str_copy(a, str_of(git_reference_name(at))), .commit = repo_hex(a, id)};
     if (str_starts(out->name, STR("refs/tags/"))) {
@@ -245,7 +245,7 @@ err repo_refs(arena *a, const char *path, repo_ref **out, size_t *count)
                 return fail(ERR_MEMORY, 0, "list refs");
             refs = grown;
         }
-        err e = repo_ref_read(a, r, next, &refs[len]);
+        err e = repo_ref_read(a, r, owned, &refs[len]);
         if (e.code == OK)
             len++;
         else if (e.code != ERR_ABSENT)

@@ -2,7 +2,7 @@
 # Start, stop, die: nothing is left behind, nothing is lost, two clouds live side by side.
 . "$ROOT/tests/scenario/tap.sh"
 cd "$HOME" || exit 1
-left() { pgrep -fc "out/release/dream" || true; }
+left() { ours | wc -l | tr -d ' '; }
 milliseconds() { date +%s%3N; }
 
 dream new multiverse >"$HOME/out" 2>"$HOME/err" & cloud=$!

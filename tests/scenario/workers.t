@@ -10,7 +10,7 @@ tau new function cping --template ping_pong --lang c --domain GeneratedDomain --
 tau push -m first >/dev/null 2>&1
 fqdn=$(sed -n 's/^fqdn: //p' config/domains/GeneratedDomain.yaml)
 get() { curl -s --max-time 10 -H "Host: $fqdn" http://127.0.0.1:14529/ping; }
-worker() { pgrep -f "dream worker" | head -n 1; }
+worker() { for pid in $(ours); do grep -qz '^worker$' "/proc/$pid/cmdline" && echo "$pid" && break; done; }
 is "$(get)" PONG "the function answers"
 first=$(worker)
 ok "$([ -n "$first" ]; echo $?)" "a worker process serves it"

@@ -44,7 +44,8 @@ go_prepare() {
 
 # Paths as the user knows them, and no header with the package's name.
 go_said() {
-    sed -e '/^# /d' -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" \
+    sed -e '/^# /d' -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" \
+        -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" \
         "$work/said" >&2
 }
 
@@ -53,7 +54,8 @@ build() {
     go build -modfile="$work/go.mod" -overlay "$work/overlay.json" -ldflags='-s -w -checklinkname=0' \
         -buildmode=c-shared -o "$OUT/main.wasm" . 2>"$work/said"
     status=$?
-    if [ $status != 0 ] && [ ! -f /fetched/go.mod ] && grep -qE 'GOPROXY=off|read-only file system' "$work/said"; then
+    if [ $status != 0 ] && [ ! -f /fetched/go.mod ] &&
+        grep -qE 'GOPROXY=off|read-only file system' "$work/said"; then
         cp "$work/said" "$OUT/.fetch"
         return 75
     fi

@@ -27,6 +27,8 @@ static err builder_set(builder *b, const builder_settings *s)
     b->utils = str_format(a, "%s/utils", s->folder).at;
     b->work = str_format(a, "%s/work", s->folder).at;
     b->index = str_format(a, "%s/index", s->folder).at;
+    sha256 name = sha256_of(str_of(s->folder));
+    memcpy(&b->place, name.bytes, sizeof(b->place));
     return b->index == NULL ? fail(ERR_MEMORY, 0, "open builder") : ok();
 }
 

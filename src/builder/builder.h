@@ -26,8 +26,8 @@ void builder_close(builder *b);
 
 typedef struct build build;
 typedef struct build_request {
-    // Folder with the function's sources and .taubyte/: exported, and ours until the end (as root it
-    // is given to the build's own user; scripts may change it).
+    // Folder with the function's sources and .taubyte/: exported, and ours until the end (as root
+    // it is given to the build's own user; scripts may change it).
     const char *source;
     str source_id;         // id of exactly these bytes (git tree id), for the cache; empty: none
     str name;              // function's name, for messages
@@ -39,6 +39,7 @@ typedef struct build_request {
 typedef struct build_result {
     bool ok;
     bool cached;
+    bool ours; // failed by our own trouble (disk, memory, sandbox): another try may succeed
     char wasm[65];   // blob of the .wasm (hex sha256)
     char module[65]; // blob of the compiled module
     uint64_t wasm_bytes;
@@ -61,7 +62,8 @@ err build_start(build **out,
                 const build_events *events) MUST_USE;
 void build_cancel(build *b); // kills the children; no further callback
 // For `dream doctor` and start-up: which toolchains work here, as found at open. `language` is go,
-// c, rust, assemblyscript, or sandbox; `version` "1.26.1 /usr/local/go"; `problem` NULL, or why not.
+// c, rust, assemblyscript, or sandbox; `version` is "1.26.1 /usr/local/go"; `problem` is NULL, or
+// says why not.
 typedef void
 builder_toolchain(void *data, const char *language, const char *version, const char *problem);
 void builder_toolchains(builder *b, builder_toolchain *each, void *data);

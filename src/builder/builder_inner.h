@@ -92,10 +92,10 @@ typedef struct room {
     const contract *contract;
     str call; // of ROOM_COMPILE
     uint64_t memory_bytes;
-    unsigned uid;                // whom it runs as when we are root
-    bool waits; // begins when "go\n" is written to it
-    int filter;                  // seccomp program
-    int wasm, module;            // of ROOM_COMPILE
+    unsigned uid;     // whom it runs as when we are root
+    bool waits;       // begins when "go\n" is written to it
+    int filter;       // seccomp program
+    int wasm, module; // of ROOM_COMPILE
     uint64_t wall_ms_max;
 } room;
 // The callbacks of `events` and its data are taken from there.
@@ -123,7 +123,8 @@ struct builder {
     const char *utils, *work, *index;
     sha256 recipes;
     int filter;
-    uint64_t next;
+    uint64_t next;  // number of the next work folder
+    uint64_t place; // of the folder's name: tells builders of one machine apart
     job *jobs;
     bool closing;
     atomic_bool no_groups; // cgroups do not work here, as the first build found
@@ -149,6 +150,7 @@ struct job {
     sha256 key;
     cache_entry entry;
     bool cached, prepared, fetched, fetch_wanted, stored;
+    unsigned slot; // the smallest number that no other job has
     unsigned uid;
     process_group_limits *group; // of ROOM_SCRIPT; NULL: none
     // now
@@ -168,4 +170,5 @@ struct job {
 err job_start(builder *b, const build_request *request, build *first) MUST_USE;
 void job_leave(job *j, build *who); // the last one ends the job
 void job_kill(job *j);
+void job_prepare(void *data); // of a helper thread: leaves `failed`, `problem`, or a job to run
 void builder_job_gone(builder *b); // frees the builder when it is closing and this was the last

@@ -112,14 +112,14 @@ char *bench_script(bench *b, const char *script)
     return folder;
 }
 
-static void on_output(void *data, build *b, str text)
+void bench_on_output(void *data, build *b, str text)
 {
     outcome *o = data;
     CHECK(b == o->build && !o->ended && text.len > 0 && text.at[text.len - 1] == '\n');
     buf_add(&o->output, text);
 }
 
-static void on_end(void *data, build *b, const build_result *result)
+void bench_on_end(void *data, build *b, const build_result *result)
 {
     outcome *o = data;
     CHECK(b == o->build);
@@ -134,7 +134,7 @@ void bench_start(bench *b, outcome *o, const build_request *request)
 {
     *o = (outcome){0};
     buf_open(&o->output, 8 << 20);
-    build_events events = {on_output, on_end, o};
+    build_events events = {bench_on_output, bench_on_end, o};
     CHECK(build_start(&o->build, b->builder, request, &events).code == OK);
     CHECK(!o->ended);
 }

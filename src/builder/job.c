@@ -7,7 +7,6 @@
 // ask for modules: they are fetched by the Go tool alone and 2 runs again. What can fail: the
 // user's files in 1, 2 and 4 (told as the build's result), our disk and sandbox anywhere (told so
 // as well).
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "builder/builder_inner.h"
@@ -90,9 +89,13 @@ static void job_fail(job *j, str text)
 static void job_fail_ours(job *j, err e)
 {
     log_fail(j->builder->settings.log, "build failed", e, "function", j->name, NULL);
-    job_fail(j,
-             str_format(j->memory, "%.*s: our own trouble while building: %s%s%s", STR_ARG(j->path),
-                        e.what, e.sys > 0 ? ": " : "", e.sys > 0 ? strerrordesc_np(e.sys) : ""));
+    build_result result = {.ours = true, .language = j->contract.language};
+    result.error =
+        str_format(j->memory, "%.*s: our own trouble while building: %s%s%s", STR_ARG(j->path),
+                   e.what, e.sys > 0 ? ": " : "", e.sys > 0 ? strerrordesc_np(e.sys) : "");
+    if (result.error.at == NULL)
+        result.error = STR("the build ran out of memory");
+    job_end(j, &result);
 }
 
 static void job_succeed(job *j)
@@ -302,7 +305,7 @@ static void job_on_room_end(void *data, proc *p, const proc_end *end)
         output_end(&j->output, job_tell, j);
     if (j->ended)
         return job_check_gone(j);
-    if (job_asks_for_modules(j)) {
+    if (end->status > 0 && job_asks_for_modules(j)) {
         j->fetched = true;
         job_tell(j, STR("fetching modules that are not here yet\n"));
         return job_run(j, ROOM_FETCH);
@@ -411,93 +414,7 @@ static void job_run(job *j, room_kind kind)
     timer_start(j->watch, BUILD_DISK_WATCH_MS, BUILD_DISK_WATCH_MS);
 }
 
-// --- 1. prepare -------------------------------------------------------------------------------
-
-static void key_add(sha256_stream *s, str part)
-{
-    uint64_t len = part.len; // so that no two lists of parts look alike
-    sha256_stream_add(s, (str){(const char *)&len, sizeof(len)});
-    sha256_stream_add(s, part);
-}
-
-static err job_key(job *j)
-{
-    const builder *b = j->builder;
-    sha256_stream *s;
-    TRY(sha256_stream_open(&s));
-    key_add(s, STR("build 1"));
-    key_add(s, j->source_id);
-    key_add(s, (str){(const char *)b->recipes.bytes, SHA256_BYTES});
-    key_add(s, j->contract.language);
-    key_add(s, str_of(str_is(j->contract.language, STR("c")) ? b->tools.clang_version
-                                                             : b->tools.go_version));
-    key_add(s, str_of(b->settings.engine));
-    key_add(s, j->call);
-    key_add(s, (str){(const char *)&j->memory_bytes, sizeof(j->memory_bytes)});
-    j->key = sha256_stream_close(s);
-    return ok();
-}
-
-static const char *job_tool_problem(job *j)
-{
-    const tools *t = &j->builder->tools;
-    if (t->sandbox_problem != NULL)
-        return t->sandbox_problem;
-    if (str_is(j->contract.language, STR("go")))
-        return t->go_problem;
-    return str_is(j->contract.language, STR("c")) ? t->clang_problem : NULL;
-}
-
-static err job_make_folders(job *j)
-{
-    const builder *b = j->builder;
-    const char *modules = str_format(j->memory, "%s/mod", b->tools.go_cache).at;
-    const char *packages = str_format(j->memory, "%s/build", b->tools.go_cache).at;
-    if (modules == NULL || packages == NULL || j->out == NULL || j->fetched_folder == NULL)
-        return fail(ERR_MEMORY, 0, "prepare a build");
-    TRY(file_make_folders(j->folder, 0755)); // bubblewrap binds it by path as the room's user
-    TRY(file_make_folders(j->out, 0755));
-    TRY(file_make_folders(j->fetched_folder, 0755));
-    if (str_is(j->contract.language, STR("go"))) {
-        TRY(file_make_folders(modules, 0755));
-        TRY(file_make_folders(packages, 0755));
-    }
-    const char *name =
-        str_format(j->memory, "ctau-build-%016llx", (unsigned long long)random_u64()).at;
-    if (name != NULL && !atomic_load(&j->builder->no_groups) &&
-        process_group_open(&j->group, name, BUILD_MEMORY_BYTES_MAX, BUILD_PROCESSES_MAX * 2, 0)
-                .code != OK) {
-        j->group = NULL; // the limits of each process still hold
-        atomic_store(&j->builder->no_groups, true);
-    }
-    if (geteuid() != 0)
-        return ok();
-    TRY(tree_give(j->out, j->uid));
-    return tree_give(j->source, j->uid);
-}
-
-static void job_prepare(void *data)
-{
-    job *j = data;
-    builder *b = j->builder;
-    j->failed = contract_read(j->memory, j->source, j->path, &j->contract, &j->problem);
-    if (j->failed.code != OK || j->problem.len > 0)
-        return;
-    j->failed = job_key(j);
-    if (j->failed.code != OK)
-        return;
-    if (j->source_id.len > 0 &&
-        cache_get(j->memory, b->settings.blobs, b->index, &j->key, &j->entry).code == OK) {
-        j->cached = true;
-        return;
-    }
-    const char *missing = job_tool_problem(j);
-    if (missing != NULL)
-        j->problem =
-            str_format(j->memory, "%.*s: can not be built here: %s", STR_ARG(j->path), missing);
-    else
-        j->failed = job_make_folders(j);
-}
+// --- 1. prepare (the helper thread's part stands in prepare.c) ---------------------------------
 
 // Joins another job that makes the same of the same; its past output is told first.
 static bool job_join(job *j)
@@ -536,6 +453,17 @@ static void job_on_prepared(void *data)
     job_run(j, ROOM_SCRIPT);
 }
 
+static unsigned job_free_slot(const builder *b)
+{
+    unsigned slot = 0;
+    for (const job *other = b->jobs; other != NULL;) {
+        bool taken = other->slot == slot;
+        other = taken ? b->jobs : other->next;
+        slot += taken;
+    }
+    return slot;
+}
+
 static void job_copy_request(job *j, const build_request *r)
 {
     j->source = str_c(j->memory, str_of(r->source));
@@ -565,7 +493,8 @@ err job_start(builder *b, const build_request *request, build *first)
     }
     job_copy_request(j, request);
     output_open(&j->output, j->path);
-    j->uid = UID_FIRST + (unsigned)(random_u64() % UID_COUNT);
+    j->slot = job_free_slot(b);
+    j->uid = UID_FIRST + (unsigned)((b->place + j->slot) % UID_COUNT);
     e = j->source == NULL || j->folder == NULL || j->path.at == NULL || j->call.at == NULL
             ? fail(ERR_MEMORY, 0, "start build")
             : timer_open(&j->watch, b->settings.loop, job_on_watch, j);

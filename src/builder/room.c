@@ -13,10 +13,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TREE_LEVELS_MAX = 128, PASSED_FIRST = 3 };
+enum { CAPABILITIES_MAX = 64, TREE_LEVELS_MAX = 128, PASSED_FIRST = 3 };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PROGRAM_IS_SANITIZED true // its shadow memory is terabytes of data
@@ -137,9 +138,22 @@ static void add_variables(line *l, const room *r)
     add_three(l, "--setenv", "RECIPE", str_c(l->memory, c->language));
 }
 
+static bool has_ambient_capabilities(void)
+{
+    for (unsigned long capability = 0; capability < CAPABILITIES_MAX; capability++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, capability, 0, 0) == 1)
+            return true;
+    return false;
+}
+
 static void add_room(line *l, const room *r)
 {
     bool root = geteuid() == 0;
+    // bubblewrap refuses an ordinary user who has capabilities (as in a user namespace).
+    if (!root && has_ambient_capabilities()) {
+        add_three(l, "setpriv", "--ambient-caps=-all", "--inh-caps=-all");
+        add(l, "--");
+    }
     add(l, r->tools->bubblewrap);
     static const char *const options[] = {
         "--unshare-ipc",     "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try",
@@ -224,7 +238,8 @@ err room_start(proc **out, loop *l, arena *a, const room *r, const proc_settings
     if (words == NULL)
         return fail(ERR_MEMORY, 0, "open the build room");
     words->memory = a;
-    // A child of the room must not exist before the group's limits hold for it: it waits for a line.
+    // A child of the room must not exist before the group's limits hold for it: it waits for a
+    // line.
     if (r->waits) {
         add_three(words, "/bin/sh", "-c", "read -r go && exec \"$@\" </dev/null");
         add(words, "sh");

@@ -1,5 +1,6 @@
 // What a hostile build script can not do, and how every kind of build ends.
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "base/test.h"
@@ -326,5 +327,37 @@ TEST(builder_clears_work_folders_of_a_crash_and_tells_its_toolchains)
     CHECK(!file_exists(path));
     (void)snprintf(path, sizeof(path), "%s/builder/utils/include/taubyte.h", b.folder);
     CHECK(file_exists(path));
+    bench_close(&b);
+}
+
+TEST(build_ends_whatever_allocation_fails)
+{
+    bench b;
+    bench_open(&b);
+    size_t failed = 0;
+    for (uint64_t k = 0;; k++) {
+        outcome o = {0};
+        char *source = bench_script(&b, "echo said; printf '\\000asm ping' >/out/main.wasm\n");
+        build_request request = {.source = source,
+                                 .source_id = STR(""),
+                                 .name = STR("f"),
+                                 .path = STR("functions/f"),
+                                 .call = STR("ping")};
+        build_events events = {bench_on_output, bench_on_end, &o};
+        buf_open(&o.output, 1 << 20);
+        fault_now = (fault_plan){.what = FAULT_MEMORY, .after = k, .times = 1};
+        err e = build_start(&o.build, b.builder, &request, &events);
+        if (e.code == OK)
+            bench_wait(&b, &o);
+        uint64_t seen = fault_now.seen;
+        fault_now = (fault_plan){0};
+        failed += e.code != OK || !o.result.ok;
+        CHECK(e.code == OK || e.code == ERR_MEMORY);
+        outcome_clear(&o);
+        free(source);
+        if (seen <= k)
+            break;
+    }
+    CHECK(failed > 5);
     bench_close(&b);
 }

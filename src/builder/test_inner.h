@@ -30,6 +30,8 @@ char *bench_template(bench *b, const char *from);
 char *bench_script(bench *b, const char *script);
 void bench_write(const char *folder, const char *name, const char *text);
 void bench_start(bench *b, outcome *o, const build_request *request);
+void bench_on_output(void *data, build *b, str text); // data: an outcome
+void bench_on_end(void *data, build *b, const build_result *result);
 void bench_wait(bench *b, const outcome *o);
 // Starts and waits; `id` may be NULL: nothing is cached.
 void bench_build(bench *b, outcome *o, const char *source, const char *id, const char *call);

@@ -139,8 +139,8 @@ static void put_program(cli *c, buf *out)
     put_flags(out, p->common == NULL ? "of every command:" : "and:", cli_builtin_flags);
     buf_add_format(out,
                    "\nmore: %s help COMMAND, %s help exit-codes|environment|formatting,\n"
-                   "      %s completion bash|zsh|fish\n",
-                   p->name, p->name, p->name);
+                   "      %s completion bash|zsh|fish, %s version\n",
+                   p->name, p->name, p->name, p->name);
 }
 
 int cli_help(cli *c, const str *words, size_t count)

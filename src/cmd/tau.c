@@ -141,11 +141,11 @@ static const cli_verb verbs[] = {
 
 static const char topics[] =
     "environment\0"
-    "TAU_PROJECT      project that commands are about; -p wins, the directory comes last\n"
-    "DREAM_UNIVERSE   universe; -u wins, the project's own comes last\n"
-    "DREAM_API        address of the cloud's API (127.0.0.1:1421)\n"
-    "DREAM_HOME       where a cloud of this machine keeps everything\n"
-    "XDG_CONFIG_HOME  tokens are kept in its ctau/tau.json (~/.config)\n\0";
+    "TAU_PROJECT     project that commands are about; -p wins, the directory comes last\n"
+    "DREAM_UNIVERSE  universe; -u wins, the project's own comes last\n"
+    "DREAM_API       address of the cloud's API (127.0.0.1:1421)\n"
+    "DREAM_HOME      where a cloud of this machine keeps everything\n"
+    "XDG_CONFIG_HOME tokens are kept in its ctau/tau.json (~/.config)\n\0";
 
 static void complete_model(tau *t, bool functions_only)
 {

@@ -506,7 +506,11 @@ static int job_command(cli *c, message_kind kind, const char *said)
     if (tau_said_json(&t, &out))
         return EXIT_OK;
     str id = str_first(job.id, ID_SHOWN);
-    cli_print(c, "%s %.*s.   Watch: tau builds %.*s --follow\n", said, STR_ARG(id), STR_ARG(id));
+    if (kind == MSG_patrick_cancel)
+        cli_print(c, "%s %.*s.   Once more: tau retry %.*s\n", said, STR_ARG(id), STR_ARG(id));
+    else
+        cli_print(c, "%s %.*s.   Watch: tau builds %.*s --follow\n", said, STR_ARG(id),
+                  STR_ARG(id));
     return EXIT_OK;
 }
 

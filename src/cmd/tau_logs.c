@@ -6,7 +6,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOGS_POLL_MS = 200, LOGS_SHOWN = 100, LOGS_PIECE = 500, LOGS_JSON_BYTES = 8 << 20 };
+enum {
+    LOGS_POLL_MS = 200,
+    LOGS_SHOWN = 100,
+    LOGS_PIECE = 500,
+    LOGS_JSON_BYTES = 8 << 20,
+    LOGS_ROUND_BYTES = 64 << 20
+};
 
 static void line_show(tau *t, const log_line_record *l)
 {
@@ -54,6 +60,28 @@ static err lines_more(tau *t, str function, uint64_t limit, uint64_t *after, siz
     return ok();
 }
 
+// Until Ctrl-C. Each answer has memory of its own: this may go on for days.
+static err lines_follow(tau *t, str function, uint64_t *after)
+{
+    OWNED(arena_drop) arena *round = NULL;
+    arena *all = t->memory;
+    TRY(arena_open(&round, LOGS_ROUND_BYTES));
+    err e = ok();
+    for (size_t count = 0; e.code == OK;) {
+        if (count == 0) {
+            struct timespec wait = {.tv_nsec = (long)LOGS_POLL_MS * 1000000};
+            (void)nanosleep(&wait, NULL);
+        }
+        arena_reset(round);
+        t->memory = round;
+        e = lines_more(t, function, LOGS_PIECE, after, &count);
+        t->memory = all;
+    }
+    if (e.what != NULL)
+        e.what = str_c(all, str_of(e.what));
+    return e;
+}
+
 int tau_logs(cli *c)
 {
     OWNED(tau_close) tau t;
@@ -77,13 +105,8 @@ int tau_logs(cli *c)
     err e = lines_more(&t, name, limit, &after, &count);
     if (e.code == OK && count == 0 && !cli_json(c))
         cli_say(c, "No lines yet.%s\n", cli_switch(c, "follow") ? " Waiting; Ctrl-C ends." : "");
-    while (e.code == OK && cli_switch(c, "follow")) {
-        if (count == 0) {
-            struct timespec wait = {.tv_nsec = (long)LOGS_POLL_MS * 1000000};
-            (void)nanosleep(&wait, NULL);
-        }
-        e = lines_more(&t, name, LOGS_PIECE, &after, &count);
-    }
+    if (e.code == OK && cli_switch(c, "follow"))
+        e = lines_follow(&t, name, &after);
     return e.code == OK ? EXIT_OK : tau_failed(&t, e);
 }
 

@@ -287,9 +287,29 @@ static void functions_ask(tau *t, const model *m, const pushed *repositories, js
 
 // ---- the push
 
+// "Add function ping_pong", when the configuration's status says so; else empty.
+static str message_of_function(tau *t, const pushed *config)
+{
+    for (str rest = config->wanted ? config->status : STR(""); rest.len > 0;) {
+        str line = str_trim(str_cut(&rest, '\n'));
+        str path = str_trim(str_from(line, 2));
+        size_t at = str_find(path, STR("functions/"));
+        if (at == path.len || !str_ends(path, STR(".yaml")))
+            continue;
+        str name = str_from(path, at + STR("functions/").len);
+        const char *verb = line.at[0] == '?' ? "Add" : line.at[0] == 'D' ? "Delete" : "Change";
+        name = str_first(name, name.len - STR(".yaml").len);
+        return str_format(t->memory, "%s function %.*s", verb, STR_ARG(name));
+    }
+    return STR("");
+}
+
 static str message_default(tau *t, const pushed *repositories)
 {
     // "Change functions/ping_pong.yaml and 3 more" says more than a date.
+    str function = message_of_function(t, &repositories[0]);
+    if (function.len > 0)
+        return function;
     str first = {0};
     size_t count = 0;
     for (size_t i = 0; i < 2; i++)

@@ -281,12 +281,19 @@ static void universe_on_part_closed(void *data)
         universe_free(u);
 }
 
-// Workers first, so that no request sees half a universe; then the nodes, from the roof down.
+// Workers first, so that no request sees half a universe; then the forge with its children and the
+// nodes, from the roof down.
 static void universe_on_workers_closed(void *data)
 {
     universe *u = data;
     u->workers = NULL;
     u->closing = 1;
+    if (u->forge != NULL) {
+        forge *f = u->forge;
+        u->forge = NULL;
+        u->closing++;
+        forge_close_then(f, universe_on_part_closed, u);
+    }
     for (size_t i = NODES_COUNT; i-- > 0;)
         if (u->nodes[i] != NULL) {
             node *n = u->nodes[i];
@@ -301,9 +308,6 @@ void universe_close(universe *u, void (*closed)(void *data), void *data)
 {
     u->closed = closed;
     u->closed_data = data;
-    if (u->forge != NULL)
-        forge_close(u->forge);
-    u->forge = NULL;
     if (u->workers != NULL)
         workers_close(u->workers, universe_on_workers_closed, u);
     else
@@ -326,6 +330,8 @@ err universe_node_start(universe *u, str name)
     if (u->nodes[i] != NULL)
         return fail(ERR_CONFLICT, 0, "the node runs already");
     TRY(universe_open_node(u, i));
+    if (i == universe_plan(STR("gateway"))) // its friendly door was closed with it
+        TRY(workers_listen(u->workers, WORKER_GATEWAY_HTTP, address, u->gateway_port));
     return u->forge == NULL && i == universe_plan(STR("client")) ? universe_forge_open(u) : ok();
 }
 

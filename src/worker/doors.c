@@ -36,7 +36,8 @@ bool peer_has(const http_exchange *x, str protocol)
 {
     const tls_peer *peer = http_peer(x);
     identity who;
-    return peer != NULL && identity_read(peer->uri, &who).code == OK && identity_has(&who, protocol);
+    return peer != NULL && identity_read(peer->uri, &who).code == OK &&
+           identity_has(&who, protocol);
 }
 
 static void door_on_request(void *data, http_exchange *x)
@@ -63,7 +64,8 @@ static void door_on_request(void *data, http_exchange *x)
     }
 }
 
-static void door_on_finished(void *data, http_exchange *x, unsigned status, uint64_t body_bytes, uint64_t us)
+static void
+door_on_finished(void *data, http_exchange *x, unsigned status, uint64_t body_bytes, uint64_t us)
 {
     tell_request(((worker_door *)data)->worker, x, status, body_bytes, us);
 }

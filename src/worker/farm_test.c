@@ -44,13 +44,15 @@ static void farm_on_want(void *data, uint64_t ticket, str hash)
     if (f->module_withheld)
         return;
     bool absent = str_starts(hash, STR("absent"));
-    workers_module(f->workers, ticket, absent ? -1 : f->module_fd, absent ? fail(ERR_ABSENT, 0, "no such blob") : ok());
+    workers_module(f->workers, ticket, absent ? -1 : f->module_fd,
+                   absent ? fail(ERR_ABSENT, 0, "no such blob") : ok());
 }
 
 static void farm_on_output(void *data, const worker_output *line)
 {
     farm *f = data;
-    buf_add_format(&f->lines, "%.*s|%.*s|%.*s\n", STR_ARG(line->function), STR_ARG(line->stream), STR_ARG(line->text));
+    buf_add_format(&f->lines, "%.*s|%.*s|%.*s\n", STR_ARG(line->function), STR_ARG(line->stream),
+                   STR_ARG(line->text));
 }
 
 static void farm_on_counts(void *data, const worker_counts *counts)
@@ -87,8 +89,13 @@ void farm_open_with(farm *f, size_t slots, str ca_pem)
     buf_open(&f->lines, 4 << 20);
     CHECK(loop_open(&f->loop).code == OK);
     CHECK(log_open(&f->log, 2, false, LOG_WARN).code == OK);
-    workers_settings settings = {
-        .loop = f->loop, .log = f->log, .program = program, .universe = STR("black"), .ca_pem = ca_pem, .slots = slots, .module_idle_ms = 1000};
+    workers_settings settings = {.loop = f->loop,
+                                 .log = f->log,
+                                 .program = program,
+                                 .universe = STR("black"),
+                                 .ca_pem = ca_pem,
+                                 .slots = slots,
+                                 .module_idle_ms = 1000};
     CHECK(workers_open(&f->workers, &settings).code == OK);
     CHECK(workers_listen(f->workers, WORKER_SUBSTRATE_HTTP, "127.0.0.1", 0).code == OK);
     workers_events events = {farm_on_want, farm_on_output, farm_on_counts, farm_on_lost, f};
@@ -156,7 +163,8 @@ static void reply_on_head(void *data, http_call *c, const http_answer_head *head
     r->status = head->status;
     for (size_t i = 0; i < head->headers.count && at < sizeof(r->head) - 1; i++) {
         const http_header *h = &head->headers.at[i];
-        at += (size_t)snprintf(r->head + at, sizeof(r->head) - at, "%.*s: %.*s\n", STR_ARG(h->name), STR_ARG(h->value));
+        at += (size_t)snprintf(r->head + at, sizeof(r->head) - at, "%.*s: %.*s\n", STR_ARG(h->name),
+                               STR_ARG(h->value));
     }
 }
 
@@ -164,7 +172,8 @@ static void reply_on_piece(void *data, http_call *c, str piece)
 {
     (void)c;
     reply *r = data;
-    size_t len = piece.len < sizeof(r->body) - 1 - r->len ? piece.len : sizeof(r->body) - 1 - r->len;
+    size_t len =
+        piece.len < sizeof(r->body) - 1 - r->len ? piece.len : sizeof(r->body) - 1 - r->len;
     memcpy(r->body + r->len, piece.at, len);
     r->len += len;
     r->body[r->len] = '\0';

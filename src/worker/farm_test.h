@@ -19,11 +19,13 @@ typedef struct farm {
     buf lines; // "function|stream|text\n"
 } farm;
 
-void farm_open(farm *f, size_t slots); // workers opened, public door on a free port, events set; not started
+void farm_open(farm *f,
+               size_t slots); // workers opened, public door on a free port, events set; not started
 void farm_open_with(farm *f, size_t slots, str ca_pem);
 void farm_close(farm *f);
 void farm_start(farm *f); // until all are ready
-// Publishes one function for each export of the guest: host hello.black.localtau, path /EXPORT, methods GET and POST.
+// Publishes one function for each export of the guest: host hello.black.localtau, path /EXPORT,
+// methods GET and POST.
 void farm_publish(farm *f, const route_function *settings);
 typedef struct reply {
     unsigned status;
@@ -34,7 +36,9 @@ typedef struct reply {
     size_t len;
     uint64_t pieces;
 } reply;
-void farm_send(farm *f, reply *r, const http_client_request *request); // address and callbacks are filled in
+void farm_send(farm *f,
+               reply *r,
+               const http_client_request *request); // address and callbacks are filled in
 void farm_wait(farm *f, reply *r);
 void farm_get(farm *f, reply *r, const char *path);
 int guest_module(void); // the guest, compiled: a sealed memory file

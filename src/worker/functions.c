@@ -1,12 +1,15 @@
-// The functions that one worker knows: made at their first call, loaded when called, unloaded when idle.
+// The functions that one worker knows: made at their first call, loaded when called, unloaded when
+// idle.
 //
-// The happy path is: 1. a call names a function of the snapshot; 2. its module is wanted from the control process
-// while its calls wait; 3. the module is mapped and they start; 4. after module_idle_ms without a call the module
-// goes, and then the function. What can fail: no such module, not our engine's, no export: its calls get 500.
+// The happy path is: 1. a call names a function of the snapshot; 2. its module is wanted from the
+// control process while its calls wait; 3. the module is mapped and they start; 4. after
+// module_idle_ms without a call the module goes, and then the function. What can fail: no such
+// module, not our engine's, no export: its calls get 500.
 #include "base/clock.h"
 #include "base/str.h"
 #include "worker/worker_inner.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +26,9 @@ static str text_take(char **at, snapshot *s, snapshot_text t)
 static function *function_make(worker *w, const snapshot_function *from)
 {
     snapshot *s = w->snapshot;
-    size_t texts = (size_t)from->id.len + from->name.len + from->application.len + from->project.len +
-                   from->branch.len + from->commit.len + from->call.len + from->module.len;
+    size_t texts = (size_t)from->id.len + from->name.len + from->application.len +
+                   from->project.len + from->branch.len + from->commit.len + from->call.len +
+                   from->module.len;
     function *f = calloc(1, sizeof(*f) + texts + 1);
     if (f == NULL)
         return NULL;
@@ -45,6 +49,8 @@ static function *function_make(worker *w, const snapshot_function *from)
     f->memory_bytes = from->memory_bytes;
     f->response_bytes = from->response_bytes;
     f->concurrency = from->concurrency != 0 ? from->concurrency : FUNCTION_CONCURRENCY;
+    if (f->concurrency < FUNCTION_CONCURRENCY)
+        f->place = places_find(w->places, f->id);
     if (map_put(w->functions, (str){f->key, sizeof(f->key)}, f, NULL).code != OK) {
         free(f);
         return NULL;
@@ -123,10 +129,12 @@ static void waiting_fail(function *f, err e)
 void function_want(function *f, call *c)
 {
     worker *w = f->worker;
-    c->waiting = true;
-    c->next = NULL;
-    *f->waiting_last = c;
-    f->waiting_last = &c->next;
+    if (c != NULL) {
+        c->waiting = true;
+        c->next = NULL;
+        *f->waiting_last = c;
+        f->waiting_last = &c->next;
+    }
     if (f->state == FUNCTION_LOADING)
         return;
     f->state = FUNCTION_LOADING;
@@ -154,6 +162,36 @@ void function_unqueue(function *f, call *c)
     if (f->waiting_last == &c->next)
         f->waiting_last = at;
     c->waiting = false;
+}
+
+// What was called lately and has changed is wanted before its next call comes.
+void functions_prefetch(worker *w, snapshot *fresh)
+{
+    uint64_t now = loop_now_ms(w->loop);
+    map *lately = NULL;
+    size_t at = 0, wanted = 0;
+    str key;
+    void *value;
+    if (w->modules == 0 || map_open(&lately, MODULES_MAX).code != OK)
+        return;
+    while (map_next(w->functions, &at, &key, &value)) {
+        function *f = value;
+        if (f->module != NULL && now - f->used_ms < PREFETCH_RECENT_MS &&
+            map_put(lately, f->id, f, NULL).code != OK)
+            break;
+    }
+    const snapshot_function *all = snapshot_functions(fresh);
+    for (uint32_t i = 0; map_count(lately) > 0 && i < fresh->functions.count; i++) {
+        const function *f = map_get(lately, snapshot_str(fresh, all[i].id));
+        if (f == NULL || memcmp(f->key, all[i].key, sizeof(f->key)) == 0)
+            continue;
+        function *next = function_find(w, i);
+        if (next == NULL || next->state != FUNCTION_COLD || wanted++ == PREFETCH_MAX)
+            break;
+        next->used_ms = now;
+        function_want(next, NULL);
+    }
+    map_close(lately);
 }
 
 static err function_load(function *f, int fd)
@@ -185,7 +223,8 @@ void functions_on_module(worker *w, const worker_module *m, int fd)
         f = f->loading_next;
     if (f == NULL)
         return; // its time is over
-    err e = fd < 0 ? fail(ERR_ABSENT, 0, "the compiled module is not to be had") : function_load(f, fd);
+    err e =
+        fd < 0 ? fail(ERR_ABSENT, 0, "the compiled module is not to be had") : function_load(f, fd);
     if (e.code != OK) {
         tell_output(w, f, STR(""), STR("error"), m->error.len > 0 ? m->error : str_of(e.what));
         waiting_fail(f, e);
@@ -199,24 +238,34 @@ void functions_on_module(worker *w, const worker_module *m, int fd)
     }
 }
 
+static void function_forget(function *f)
+{
+    worker *w = f->worker;
+    function_unload(f);
+    if (w->by_index != NULL && f->index_of == w->snapshot)
+        w->by_index[f->index] = NULL;
+    (void)map_remove(w->functions, (str){f->key, sizeof(f->key)});
+    free(f);
+}
+
 void functions_sweep(worker *w)
 {
     uint64_t now = loop_now_ms(w->loop);
-    size_t at = 0;
+    size_t at = 0, forgotten = 0;
     str key;
     void *value;
     while (map_next(w->functions, &at, &key, &value)) {
         function *f = value;
         if (f->state == FUNCTION_LOADING && now - f->wanted_ms > MODULE_WAIT_MS)
             waiting_fail(f, fail(ERR_TIMEOUT, 0, "the compiled module did not come in time"));
-        if (f->holds > 0 || f->state == FUNCTION_LOADING || now - f->used_ms < w->module_idle_ms || f->calls > 0)
+        if (f->holds > 0 || f->state == FUNCTION_LOADING || f->calls > 0 ||
+            now - f->used_ms < w->module_idle_ms)
             continue;
-        function_unload(f);
-        if (w->by_index != NULL && f->index_of == w->snapshot)
-            w->by_index[f->index] = NULL;
-        (void)map_remove(w->functions, (str){f->key, sizeof(f->key)});
-        free(f);
+        function_forget(f);
+        forgotten++;
     }
+    if (forgotten > 0)
+        (void)malloc_trim(0); // what was loaded once should cost nothing now
 }
 
 void functions_close(worker *w)

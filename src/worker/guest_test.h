@@ -1,5 +1,6 @@
-// A guest for tests, one export for each way a call can go; the text that its bytes were made from stands below.
+// A guest for tests, one export for each way a call can go; its text stands below its bytes.
 #pragma once
+// clang-format off
 
 static const unsigned char guest_wasm[] = {
     0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, 0x01, 0x31, 0x08, 0x60, 0x04, 0x7f, 0x7f, 0x7f,
@@ -62,14 +63,19 @@ static const unsigned char guest_wasm[] = {
  (import "env" "_sleep" (func $sleep (param i64)))
  (import "env" "_log" (func $log (param i32 i32)))
  (memory (export "memory") 1)
- (data (i32.const 64) "PONG") (data (i32.const 80) "X-A") (data (i32.const 96) "one") (data (i32.const 112) "a line")
- (func $pong (param $e i32) (drop (call $write (local.get $e) (i32.const 64) (i32.const 4) (i32.const 0))))
+ (data (i32.const 64) "PONG") (data (i32.const 80) "X-A") (data (i32.const 96) "one") (data
+    (i32.const 112) "a line")
+ (func $pong (param $e i32) (drop (call $write (local.get $e) (i32.const 64) (i32.const 4)
+    (i32.const 0))))
  (func (export "pong") (param $e i32) (result i32) (call $pong (local.get $e)) (i32.const 0))
- (func (export "trap") (param $e i32) (result i32) (call $log (i32.const 112) (i32.const 6)) unreachable)
+ (func (export "trap") (param $e i32) (result i32) (call $log (i32.const 112) (i32.const 6))
+    unreachable)
  (func (export "spin") (param $e i32) (result i32) (loop $l (br $l)) (i32.const 0))
- (func (export "eat") (param $e i32) (result i32) (drop (memory.grow (i32.const 2000))) (call $pong (local.get $e)) (i32.const 0))
+ (func (export "eat") (param $e i32) (result i32) (drop (memory.grow (i32.const 2000))) (call
+    $pong (local.get $e)) (i32.const 0))
  (func (export "flood") (param $e i32) (result i32)
-  (loop $l (drop (call $write (local.get $e) (i32.const 0) (i32.const 65536) (i32.const 8))) (br $l)) (i32.const 0))
+  (loop $l (drop (call $write (local.get $e) (i32.const 0) (i32.const 65536) (i32.const 8))) (br
+    $l)) (i32.const 0))
  (func (export "teapot") (param $e i32) (result i32)
   (drop (call $code (local.get $e) (i32.const 418)))
   (drop (call $header (local.get $e) (i32.const 80) (i32.const 3) (i32.const 96) (i32.const 3)))
@@ -78,7 +84,8 @@ static const unsigned char guest_wasm[] = {
   (call $sleep (i64.const 300000000)) (call $pong (local.get $e)) (i32.const 0))
  (func $stream (param $e i32)
   (local $n i32)
-  (loop $l (call $pong (local.get $e)) (drop (call $flush (local.get $e))) (call $sleep (i64.const 20000000))
+  (loop $l (call $pong (local.get $e)) (drop (call $flush (local.get $e))) (call $sleep
+    (i64.const 20000000))
    (br_if $l (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 5)))))
  (func (export "stream") (param $e i32) (result i32) (call $stream (local.get $e)) (i32.const 0))
  (func (export "broken") (param $e i32) (result i32) (call $stream (local.get $e)) unreachable)
@@ -93,6 +100,7 @@ static const unsigned char guest_wasm[] = {
  (func (export "path") (param $e i32) (result i32)
   (drop (call $path_size (local.get $e) (i32.const 16)))
   (drop (call $path (local.get $e) (i32.const 1024) (i32.load (i32.const 16))))
-  (drop (call $write (local.get $e) (i32.const 1024) (i32.load (i32.const 16)) (i32.const 8))) (i32.const 0))
+  (drop (call $write (local.get $e) (i32.const 1024) (i32.load (i32.const 16)) (i32.const 8)))
+    (i32.const 0))
 )
 */

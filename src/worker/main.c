@@ -1,8 +1,11 @@
-// A worker process from start to end: what the control process sends, in the order in which it comes.
+// A worker process from start to end: what the control process sends, in the order in which it
+// comes.
 //
-// The happy path is: 1. worker.start with the shared page: certificates, sandbox, engine; 2. a snapshot; 3. sockets;
-// 4. worker.ready, and serving until 5. worker.stop: open answers get END_MS. What can fail: anything before ready
-// ends the process with a line on stderr, and the control process starts another; a link that ends ends us too.
+// The happy path is: 1. worker.start with the shared page: certificates, sandbox, engine; 2. a
+// snapshot; 3. sockets;
+// 4. worker.ready, and serving until 5. worker.stop: open answers get END_MS. What can fail:
+// anything before ready ends the process with a line on stderr, and the control process starts
+// another; a link that ends ends us too.
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/sandbox.h"
@@ -34,11 +37,15 @@ static str text_keep(str s)
     return (str){copy, s.len};
 }
 
-static err worker_begin(worker *w, const worker_start *m, int page_fd)
+static err worker_begin(worker *w, const worker_start *m, const int *fds)
 {
-    void *page;
-    TRY(memory_map_shared(page_fd, sizeof(worker_page), &page));
+    void *page, *shared;
+    TRY(memory_map_shared(fds[0], sizeof(worker_page), &page));
+    TRY(memory_map_shared(fds[1], sizeof(places), &shared));
+    if (m->slot >= PLACES_SLOTS_MAX)
+        return fail(ERR_LIMIT, 0, "too many workers");
     w->page = page;
+    w->places = shared;
     w->slot = m->slot;
     w->slots = m->slots;
     w->universe = (char *)text_keep(m->universe).at;
@@ -76,6 +83,7 @@ static err worker_take_snapshot(worker *w, const worker_snapshot *m, int fd)
     snapshot_unmap(w->snapshot);
     w->snapshot = fresh;
     w->by_index = by_index;
+    functions_prefetch(w, fresh);
     worker_ready ready = {.slot = w->slot, .snapshot = fresh->number};
     return link_send(w->link, MSG_worker_ready, &ready, NULL, 0);
 }
@@ -102,8 +110,8 @@ static err worker_end(worker *w)
     return ok();
 }
 
-// One message from the control process. Its descriptor is closed by the caller unless it was taken.
-static err worker_take(worker *w, str message, int *fd)
+// One message from the control process. Its descriptors are closed by the caller unless taken.
+static err worker_take(worker *w, str message, int *fds)
 {
     union {
         worker_start start;
@@ -125,18 +133,19 @@ static err worker_take(worker *w, str message, int *fd)
     TRY(link_read(w->memory, message, (message_kind)header.kind, &m));
     switch (header.kind) {
     case MSG_worker_start:
-        return w->started ? fail(ERR_SYNTAX, 0, "started twice") : worker_begin(w, &m.start, *fd);
+        return w->started ? fail(ERR_SYNTAX, 0, "started twice") : worker_begin(w, &m.start, fds);
     case MSG_worker_snapshot:
-        return worker_take_snapshot(w, &m.snapshot, *fd);
+        return worker_take_snapshot(w, &m.snapshot, fds[0]);
     case MSG_worker_listen:
-        return door_open(w, (worker_role)m.listen.role, m.listen.door, fd_move(fd));
+        return door_open(w, (worker_role)m.listen.role, m.listen.door, fd_move(&fds[0]));
     case MSG_worker_unlisten:
         door_shut(w, m.unlisten.door);
         return ok();
     case MSG_worker_identity:
-        return doors_identity(w, m.identity.gateway, m.identity.certificate_pem, m.identity.key_pem);
+        return doors_identity(w, m.identity.gateway, m.identity.certificate_pem,
+                              m.identity.key_pem);
     case MSG_worker_module:
-        functions_on_module(w, &m.module, *fd);
+        functions_on_module(w, &m.module, fds[0]);
         return ok();
     case MSG_worker_relayed:
         relay_on_reply(w, &m.relayed);
@@ -150,16 +159,21 @@ static void worker_on_frame(void *data, channel *c, str bytes, const int *fds, s
 {
     (void)c;
     worker *w = data;
-    OWNED(fd_drop) int fd = fd_count > 0 ? fds[0] : -1;
-    for (size_t i = 1; i < fd_count; i++)
-        (void)close(fds[i]);
+    int taken[2] = {-1, -1}; // no message has more
+    for (size_t i = 0; i < fd_count; i++)
+        if (i < COUNT(taken))
+            taken[i] = fds[i];
+        else
+            (void)close(fds[i]);
     str message;
     while (link_next(&bytes, &message)) {
         arena_reset(w->memory);
-        err e = worker_take(w, message, &fd);
+        err e = worker_take(w, message, taken);
         if (e.code != OK)
             worker_die("message from the control process", e);
     }
+    for (size_t i = 0; i < COUNT(taken); i++)
+        fd_drop(&taken[i]);
 }
 
 static void worker_on_link_end(void *data, channel *c)
@@ -189,7 +203,8 @@ static void worker_close(worker *w)
 
 int worker_main(void)
 {
-    static const channel_events events = {.on_frame = worker_on_frame, .on_end = worker_on_link_end};
+    static const channel_events events = {.on_frame = worker_on_frame,
+                                          .on_end = worker_on_link_end};
     worker w = {.started = false};
     (void)signal(SIGINT, SIG_IGN); // Ctrl-C is for the control process, which then stops us
     (void)signal(SIGTERM, SIG_IGN);

@@ -1,9 +1,11 @@
-// The gateway: forwards a public request to a substrate over mutual TLS, and its answer back, both as they come.
+// The gateway: forwards a public request to a substrate over mutual TLS, and its answer back, both
+// as they come.
 //
-// The happy path is: 1. the host is one that substrates serve; 2. the backend with the highest score for host and path
-// gets the request (so that warm modules stay warm); 3. head and pieces of the answer go out as they arrive, each
-// side slowed by the other. What can fail: no backend (503), one that is gone (the next is tried as long as nothing
-// can have run: 502 then), one too slow (504), and after the head has left, only breaking the connection is honest.
+// The happy path is: 1. the host is one that substrates serve; 2. the backend with the highest
+// score for host and path gets the request (so that warm modules stay warm); 3. head and pieces of
+// the answer go out as they arrive, each side slowed by the other. What can fail: no backend (503),
+// one that is gone (the next is tried as long as nothing can have run: 502 then), one too slow
+// (504), and after the head has left, only breaking the connection is honest.
 #include "base/clock.h"
 #include "base/str.h"
 #include "worker/proxy_inner.h"
@@ -43,7 +45,8 @@ static void tally_add(proxied *p, bool failed)
         t->failed_ms = loop_now_ms(w->loop);
 }
 
-// Highest random weight: each request has an order of its own over all backends, the same in every gateway.
+// Highest random weight: each request has an order of its own over all backends, the same in every
+// gateway.
 static uint64_t backend_score(const proxied *p, str node)
 {
     return snapshot_hash(snapshot_hash(snapshot_hash(1, p->request->host), p->request->path), node);
@@ -130,8 +133,8 @@ static void proxy_on_piece(void *data, http_call *c, str piece)
 
 static bool method_is_idempotent(str m)
 {
-    return str_is(m, STR("GET")) || str_is(m, STR("HEAD")) || str_is(m, STR("OPTIONS")) || str_is(m, STR("PUT")) ||
-           str_is(m, STR("DELETE"));
+    return str_is(m, STR("GET")) || str_is(m, STR("HEAD")) || str_is(m, STR("OPTIONS")) ||
+           str_is(m, STR("PUT")) || str_is(m, STR("DELETE"));
 }
 
 // Whether another backend may get the request: it can not have run, or running twice does no harm.

@@ -16,8 +16,16 @@ static bool name_is(str name, const char *const *list, size_t count)
 static bool header_is_for_one_hop(str name)
 {
     static const char *const hop[] = {
-        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-        "te",         "trailer",    "transfer-encoding",  "upgrade",             "expect",
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
     };
     return name_is(name, hop, COUNT(hop));
 }
@@ -25,7 +33,8 @@ static bool header_is_for_one_hop(str name)
 // What only we may say.
 static bool header_is_ours(str name)
 {
-    static const char *const ours[] = {"x-ctau-forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"};
+    static const char *const ours[] = {"x-ctau-forwarded", "x-forwarded-for", "x-forwarded-host",
+                                       "x-forwarded-proto"};
     return name.len > 2 && (name.at[0] | 0x20) == 'x' && name_is(name, ours, COUNT(ours));
 }
 
@@ -57,12 +66,14 @@ err proxy_headers(arena *a, const http_headers *from, size_t more, http_headers 
 err proxy_add_forwarded(http_exchange *x, http_headers *headers)
 {
     const http_request *r = http_request_of(x);
-    str remote = str_of(http_remote(x)), before = http_header_find(&r->headers, STR("x-forwarded-for"));
+    str remote = str_of(http_remote(x)),
+        before = http_header_find(&r->headers, STR("x-forwarded-for"));
     const char *colon = memrchr(remote.at, ':', remote.len);
     if (colon != NULL)
         remote.len = (size_t)(colon - remote.at);
-    str all = before.len > 0 ? str_format(http_arena(x), "%.*s, %.*s", STR_ARG(before), STR_ARG(remote))
-                             : str_copy(http_arena(x), remote);
+    str all = before.len > 0
+                  ? str_format(http_arena(x), "%.*s, %.*s", STR_ARG(before), STR_ARG(remote))
+                  : str_copy(http_arena(x), remote);
     if (all.at == NULL)
         return fail(ERR_MEMORY, 0, "forward headers");
     headers->at[headers->count++] = (http_header){STR("X-Forwarded-For"), all};

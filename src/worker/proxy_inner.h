@@ -5,10 +5,10 @@
 
 enum {
     PROXY_TRIES_MAX = 3,
-    PROXY_WHOLE_BYTES = 64 * 1024,  // a body up to this is kept, so that another backend can get it
-    PROXY_MS = 60 * 60 * 1000,      // of one request with its whole answer
-    PROXY_ADDED = 4,                // headers of ours
-    BACKEND_FAILED_MS = 1000,       // a backend that failed comes last for so long
+    PROXY_WHOLE_BYTES = 64 * 1024, // a body up to this is kept, so that another backend can get it
+    PROXY_MS = 60 * 60 * 1000,     // of one request with its whole answer
+    PROXY_ADDED = 4,               // headers of ours
+    BACKEND_FAILED_MS = 1000,      // a backend that failed comes last for so long
 };
 
 typedef struct proxied {
@@ -17,9 +17,9 @@ typedef struct proxied {
     const http_request *request;
     http_headers headers;
     str body;
-    bool streamed;          // the request's body
-    bool started;           // the answer's head has left
-    http_call *call;        // NULL: none under way
+    bool streamed;   // the request's body
+    bool started;    // the answer's head has left
+    http_call *call; // NULL: none under way
     str tried[PROXY_TRIES_MAX];
     size_t tries;
     uint64_t started_us;

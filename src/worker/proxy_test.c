@@ -26,9 +26,12 @@ static tls_context *city_client(city *c, const char *node, const char *protocols
 {
     str certificate, key;
     tls_context *tls;
-    CHECK(authority_issue(c->authority, c->memory, str_of(node), str_of(protocols), 1, &certificate, &key).code == OK);
-    tls_settings settings = {
-        .certificate_pem = certificate, .key_pem = key, .ca_pem = authority_certificate(c->authority)};
+    CHECK(authority_issue(c->authority, c->memory, str_of(node), str_of(protocols), 1, &certificate,
+                          &key)
+              .code == OK);
+    tls_settings settings = {.certificate_pem = certificate,
+                             .key_pem = key,
+                             .ca_pem = authority_certificate(c->authority)};
     CHECK(tls_context_open(&tls, &settings).code == OK);
     return tls;
 }
@@ -119,7 +122,8 @@ TEST(gateway_forwards_both_ways)
     CHECK(r.error.code == OK && r.pieces >= 4 && r.len == 20);
     city_get(&c, &r, "/broken");
     CHECK(r.status == 200 && r.error.code != OK);
-    http_client_request post = {.target = STR("/echo"), .method = STR("POST"), .port = c.gateway, .body = {body, 5000}};
+    http_client_request post = {
+        .target = STR("/echo"), .method = STR("POST"), .port = c.gateway, .body = {body, 5000}};
     farm_send(&c.f, &r, &post);
     farm_wait(&c.f, &r);
     CHECK(r.status == 200 && r.len == 5000);
@@ -127,14 +131,17 @@ TEST(gateway_forwards_both_ways)
     farm_send(&c.f, &r, &post);
     farm_wait(&c.f, &r);
     CHECK(r.status == 200 && r.len == sizeof(r.body) - 1 && r.body[8000] == 'y');
-    farm_send(&c.f, &r, &(http_client_request){.target = STR("/pong"), .method = STR("HEAD"), .port = c.gateway});
+    farm_send(
+        &c.f, &r,
+        &(http_client_request){.target = STR("/pong"), .method = STR("HEAD"), .port = c.gateway});
     farm_wait(&c.f, &r);
     CHECK(r.status == 200 && r.len == 0 && strstr(r.head, "Content-Length: 4\n") != NULL);
     uint64_t requests = 0, failures = 0;
     turn_for(&c, 1300);
     workers_gateway_counts(c.f.workers, &requests, &failures);
     CHECK(requests == 26 && failures == 1);
-    CHECK(workers_backend_counts(c.f.workers, STR("substrate@black"), &requests, &failures) && requests == 26);
+    CHECK(workers_backend_counts(c.f.workers, STR("substrate@black"), &requests, &failures) &&
+          requests == 26);
     city_close(&c);
 }
 
@@ -150,7 +157,9 @@ TEST(gateway_tries_another_backend_and_says_when_none_is_left)
     city_publish(&c, dead, true);
     turn_for(&c, 100);
     for (int i = 0; i < 10; i++) {
-        farm_send(&c.f, &r, &(http_client_request){.target = STR("/pong"), .method = STR("POST"), .port = c.gateway});
+        farm_send(&c.f, &r,
+                  &(http_client_request){
+                      .target = STR("/pong"), .method = STR("POST"), .port = c.gateway});
         farm_wait(&c.f, &r);
         CHECK(r.status == 200);
     }
@@ -162,7 +171,9 @@ TEST(gateway_tries_another_backend_and_says_when_none_is_left)
     turn_for(&c, 100);
     city_get(&c, &r, "/pong");
     CHECK(r.status == 503 && strstr(r.head, "Retry-After: 1\n") != NULL);
-    farm_send(&c.f, &r, &(http_client_request){.target = STR("/"), .host = STR("example.com"), .port = c.gateway});
+    farm_send(
+        &c.f, &r,
+        &(http_client_request){.target = STR("/"), .host = STR("example.com"), .port = c.gateway});
     farm_wait(&c.f, &r);
     CHECK(r.status == 404);
     city_close(&c);
@@ -187,7 +198,8 @@ TEST(peer_door_relays_messages_and_takes_calls_of_gateways_only)
     assert_string_equal(c.peer, "ctau://black/tns/tns");
     assert_string_equal(c.request, "a message");
     http_header mark = {STR("x-ctau-forwarded"), STR("gateway")};
-    request = (http_client_request){.target = STR("/pong"), .port = c.p2p, .tls = tls, .headers = {&mark, 1}};
+    request = (http_client_request){
+        .target = STR("/pong"), .port = c.p2p, .tls = tls, .headers = {&mark, 1}};
     farm_send(&c.f, &r, &request);
     farm_wait(&c.f, &r);
     CHECK(r.status == 404 && strstr(r.body, "PONG") == NULL);
@@ -204,8 +216,10 @@ TEST(peer_door_refuses_strangers_and_takes_renewed_certificates)
     (void)snprintf(other.folder, sizeof(other.folder), "/tmp/ctau-city-XXXXXX");
     CHECK(mkdtemp(other.folder) != NULL);
     CHECK(authority_open(&other.authority, other.folder, STR("black")).code == OK);
-    tls_context *stranger = city_client(&other, "gateway", "gateway"), *tls = city_client(&c, "tns", "tns");
-    farm_send(&c.f, &r, &(http_client_request){.target = STR("/ping"), .port = c.p2p, .tls = stranger});
+    tls_context *stranger = city_client(&other, "gateway", "gateway"),
+                *tls = city_client(&c, "tns", "tns");
+    farm_send(&c.f, &r,
+              &(http_client_request){.target = STR("/ping"), .port = c.p2p, .tls = stranger});
     farm_wait(&c.f, &r);
     CHECK(r.status == 0 && r.error.code != OK);
     farm_send(&c.f, &r, &(http_client_request){.target = STR("/ping"), .port = c.p2p});
@@ -215,7 +229,8 @@ TEST(peer_door_refuses_strangers_and_takes_renewed_certificates)
         city_identity(&c, false);
         city_identity(&c, true);
         turn_for(&c, 50);
-        farm_send(&c.f, &r, &(http_client_request){.target = STR("/ping"), .port = c.p2p, .tls = tls});
+        farm_send(&c.f, &r,
+                  &(http_client_request){.target = STR("/ping"), .port = c.p2p, .tls = tls});
         farm_wait(&c.f, &r);
         CHECK(r.status == 200);
         city_get(&c, &r, "/pong");

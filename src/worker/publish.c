@@ -1,4 +1,5 @@
-// Makes snapshots from the parts that substrate and gateway publish, at most one per turn of the loop.
+// Makes snapshots from the parts that substrate and gateway publish, at most one per turn of the
+// loop.
 #include "base/str.h"
 #include "io/sandbox.h"
 #include "worker/snapshot_inner.h"
@@ -27,7 +28,8 @@ err publish_now(workers *w)
     w->snapshot_bytes = bytes.len;
     worker_snapshot m = {.number = w->snapshot_number, .bytes = w->snapshot_bytes};
     for (size_t i = 0; i < w->count; i++)
-        if (w->slots[i].link != NULL && slot_send(&w->slots[i], MSG_worker_snapshot, &m, &w->snapshot_fd).code != OK)
+        if (w->slots[i].link != NULL &&
+            slot_send(&w->slots[i], MSG_worker_snapshot, &m, &w->snapshot_fd).code != OK)
             slot_end(&w->slots[i], "takes no messages");
     return ok();
 }
@@ -50,7 +52,8 @@ void publish_soon(workers *w)
     if (!w->started || w->publication != NULL)
         return;
     struct publication *p = calloc(1, sizeof(*p));
-    err e = p == NULL ? fail(ERR_MEMORY, 0, "publish") : loop_defer(w->settings.loop, publish_on_turn, p);
+    err e = p == NULL ? fail(ERR_MEMORY, 0, "publish")
+                      : loop_defer(w->settings.loop, publish_on_turn, p);
     if (e.code != OK) {
         free(p);
         log_fail(w->settings.log, "routes not published", e, NULL);
@@ -75,14 +78,16 @@ static err routes_copy(arena *a, const route_table *from, route_table *to)
         return fail(ERR_MEMORY, 0, "keep routes");
     for (size_t i = 0; i < from->functions_count; i++) {
         functions[i] = from->functions[i];
-        str *texts[] = {&functions[i].id,     &functions[i].name,   &functions[i].application, &functions[i].project,
-                        &functions[i].branch, &functions[i].commit, &functions[i].call,        &functions[i].module};
+        str *texts[] = {&functions[i].id,      &functions[i].name,   &functions[i].application,
+                        &functions[i].project, &functions[i].branch, &functions[i].commit,
+                        &functions[i].call,    &functions[i].module};
         for (size_t k = 0; k < COUNT(texts); k++)
             *texts[k] = str_copy(a, *texts[k]);
     }
     for (size_t i = 0; i < from->routes_count; i++) {
         const route *r = &from->routes[i];
-        routes[i] = (route){str_copy(a, r->host), str_copy(a, r->method), str_copy(a, r->path), r->function};
+        routes[i] = (route){str_copy(a, r->host), str_copy(a, r->method), str_copy(a, r->path),
+                            r->function};
         if (routes[i].host.at == NULL || routes[i].method.at == NULL || routes[i].path.at == NULL)
             return fail(ERR_MEMORY, 0, "keep routes");
     }

@@ -1,4 +1,5 @@
-// What a client gets when its call failed: a short JSON body with the request's id, which logs carry too.
+// What a client gets when its call failed: a short JSON body with the request's id, which logs
+// carry too.
 #include "base/json.h"
 #include "base/str.h"
 #include "worker/worker_inner.h"

@@ -52,7 +52,8 @@ void relay_request(worker *w, http_exchange *x, bool gateway)
         return;
     }
     if (!str_is(r->path, STR("/ask")) || !str_is(r->method, STR("POST"))) {
-        http_answer_err(x, fail(ERR_ABSENT, 0, "a peer-to-peer door knows POST /ask and GET /ping"));
+        http_answer_err(x,
+                        fail(ERR_ABSENT, 0, "a peer-to-peer door knows POST /ask and GET /ping"));
         return;
     }
     arena *a = http_arena(x);

@@ -1,9 +1,10 @@
 // Serves requests: host, path and method to a function, its call to an answer.
 //
-// The happy path is: 1. the snapshot names the function; 2. the body is read whole, when there is one; 3. the
-// function's module is there, or comes; 4. the guest runs, mostly within vm_call_start(); 5. the whole answer leaves
-// in one write. What can fail: no route (404, 405), a limit (503, 504, 507), the guest (500, or the connection
-// breaks when a part of its answer has left), the client (its call is dropped).
+// The happy path is: 1. the snapshot names the function; 2. the body is read whole, when there is
+// one; 3. the function's module is there, or comes; 4. the guest runs, mostly within
+// vm_call_start(); 5. the whole answer leaves in one write. What can fail: no route (404, 405), a
+// limit (503, 504, 507), the guest (500, or the connection breaks when a part of its answer has
+// left), the client (its call is dropped).
 #include "base/str.h"
 #include "http/parse.h"
 #include "http/url.h"
@@ -14,7 +15,8 @@
 #include <string.h>
 
 _Static_assert(sizeof(vm_header) == sizeof(http_header), "headers pass without a copy");
-_Static_assert(offsetof(vm_header, value) == offsetof(http_header, value), "headers pass without a copy");
+_Static_assert(offsetof(vm_header, value) == offsetof(http_header, value),
+               "headers pass without a copy");
 
 // A resumption on its way: of its own memory, since the call may be gone before it comes.
 struct call_wake {
@@ -89,6 +91,28 @@ static void wake_set(call *c, uint32_t ms)
     c->wake = wake;
 }
 
+// One call more, unless the function has as many as it may.
+static bool place_enter(call *c)
+{
+    function *f = c->function;
+    if (f->place != NULL ? !place_take(f->place, f->worker->slot, f->concurrency)
+                         : f->calls_now >= f->concurrency)
+        return false;
+    f->calls_now++;
+    c->counted = true;
+    return true;
+}
+
+static void place_leave(call *c)
+{
+    function *f = c->function;
+    if (!c->counted)
+        return;
+    f->calls_now--;
+    if (f->place != NULL)
+        place_give(f->place, f->worker->slot);
+}
+
 static void function_release(function *f)
 {
     f->holds--;
@@ -105,8 +129,7 @@ static void call_on_broken(void *user, http_exchange *x)
     c->running = NULL;
     if (c->waiting)
         function_unqueue(c->function, c);
-    if (c->counted)
-        c->function->calls_now--;
+    place_leave(c);
     function_release(c->function);
 }
 
@@ -116,8 +139,7 @@ static function *call_leave(call *c)
     function *f = c->function;
     wake_cancel(c);
     http_on_broken(c->x, NULL);
-    if (c->counted)
-        f->calls_now--;
+    place_leave(c);
     function_release(f);
     return f;
 }
@@ -149,7 +171,8 @@ static void call_on_body(vm_call *v, str bytes)
 static void call_on_output(vm_call *v, int stream, str line)
 {
     call *c = vm_call_user(v);
-    tell_output(c->function->worker, c->function, http_request_id(c->x), stream == 1 ? STR("stdout") : STR("stderr"), line);
+    tell_output(c->function->worker, c->function, http_request_id(c->x),
+                stream == 1 ? STR("stdout") : STR("stderr"), line);
 }
 
 static void call_on_wait(vm_call *v, uint32_t ms)
@@ -282,7 +305,9 @@ static err path_normal(arena *a, str path, str *out)
     bool plain = path.len > 0 && path.at[0] == '/';
     for (size_t i = 0; plain && i < path.len; i++) {
         char ch = path.at[i];
-        plain = ch != '%' && ch != '\\' && !(ch == '/' && i + 1 < path.len && (path.at[i + 1] == '/' || path.at[i + 1] == '.'));
+        plain =
+            ch != '%' && ch != '\\' &&
+            !(ch == '/' && i + 1 < path.len && (path.at[i + 1] == '/' || path.at[i + 1] == '.'));
     }
     if (!plain)
         return http_path_clean(a, path, out);
@@ -344,15 +369,14 @@ void call_module_failed(call *c, err e)
 static void call_begin(call *c)
 {
     function *f = c->function;
-    static const refusal crowded = {503, "concurrency", "the function has as many calls as it may have at once", {0}};
-    if (f->calls_now >= f->concurrency) {
+    static const refusal crowded = {
+        503, "concurrency", "the function has as many calls as it may have at once", {0}};
+    if (!place_enter(c)) {
         f->calls++;
         f->failures++;
         call_refuse(c, &crowded);
         return;
     }
-    f->calls_now++;
-    c->counted = true;
     f->used_ms = loop_now_ms(f->worker->loop);
     if (f->state == FUNCTION_LOADED)
         call_run(c);

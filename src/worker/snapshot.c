@@ -72,13 +72,16 @@ err snapshot_check(snapshot *s, uint64_t bytes)
 {
     if (bytes < sizeof(*s) || s->magic != SNAPSHOT_MAGIC || s->bytes != bytes)
         return fail(ERR_SYNTAX, 0, "not a snapshot of this version");
-    bool fits = part_fits(s, s->texts, 1) && part_fits(s, s->functions, sizeof(snapshot_function)) &&
-                part_fits(s, s->hosts, sizeof(snapshot_host)) && part_fits(s, s->paths, sizeof(snapshot_path)) &&
+    bool fits = part_fits(s, s->texts, 1) &&
+                part_fits(s, s->functions, sizeof(snapshot_function)) &&
+                part_fits(s, s->hosts, sizeof(snapshot_host)) &&
+                part_fits(s, s->paths, sizeof(snapshot_path)) &&
                 part_fits(s, s->methods, sizeof(snapshot_method)) &&
                 part_fits(s, s->backends, sizeof(snapshot_backend)) &&
-                part_fits(s, s->host_slots, sizeof(uint32_t)) && part_fits(s, s->path_slots, sizeof(uint32_t));
-    if (!fits || !slots_fit(s, s->host_slots, s->hosts.count) || !slots_fit(s, s->path_slots, s->paths.count) ||
-        !entries_fit(s))
+                part_fits(s, s->host_slots, sizeof(uint32_t)) &&
+                part_fits(s, s->path_slots, sizeof(uint32_t));
+    if (!fits || !slots_fit(s, s->host_slots, s->hosts.count) ||
+        !slots_fit(s, s->path_slots, s->paths.count) || !entries_fit(s))
         return fail(ERR_SYNTAX, 0, "damaged snapshot");
     return ok();
 }
@@ -88,7 +91,8 @@ err snapshot_map(int fd, uint64_t bytes, snapshot **out)
     struct stat info;
     if (fstat(fd, &info) != 0)
         return fail_errno(errno, "look at snapshot");
-    if (bytes < sizeof(snapshot_head) || bytes > SNAPSHOT_BYTES_MAX || (uint64_t)info.st_size < bytes)
+    if (bytes < sizeof(snapshot_head) || bytes > SNAPSHOT_BYTES_MAX ||
+        (uint64_t)info.st_size < bytes)
         return fail(ERR_SYNTAX, 0, "snapshot is cut short");
     void *at = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (at == MAP_FAILED)

@@ -1,4 +1,5 @@
-// What workers read: routes, functions and backends as one immutable, position-independent block in a sealed memory file.
+// What workers read: routes, functions and backends as one immutable, position-independent block in
+// a sealed memory file.
 #pragma once
 #include "base/base.h"
 #include "base/buf.h"
@@ -6,14 +7,14 @@
 // One function as substrate knows it. Texts are borrowed while a snapshot is written.
 typedef struct route_function {
     str id, name, application, project, branch, commit;
-    str call;        // export
-    str module;      // hex sha256 of the compiled module
+    str call;   // export
+    str module; // hex sha256 of the compiled module
     uint64_t timeout_ms, memory_bytes, response_bytes, concurrency;
 } route_function;
 typedef struct route {
-    str host;     // lower-case fqdn
-    str method;   // upper-case
-    str path;     // exact
+    str host;        // lower-case fqdn
+    str method;      // upper-case
+    str path;        // exact
     size_t function; // index
 } route;
 typedef struct route_table {
@@ -23,7 +24,7 @@ typedef struct route_table {
     size_t routes_count;
 } route_table;
 typedef struct backend {
-    str node;    // substrate@blackhole
+    str node; // substrate@blackhole
     str address;
     uint16_t port; // its p2p door
 } backend;

@@ -42,22 +42,27 @@ typedef struct snapshot_backend {
 typedef struct snapshot_head {
     uint64_t magic, number, bytes, seed;
     snapshot_part texts, functions, hosts, paths, methods, backends;
-    snapshot_part host_slots, path_slots; // uint32_t index + 1, 0 is empty; counts are powers of two
+    snapshot_part host_slots,
+        path_slots; // uint32_t index + 1, 0 is empty; counts are powers of two
 } snapshot_head;
 typedef const snapshot_head snapshot;
 
-// Appends the block to an empty buffer. `routes` or `backends` may be empty. A second route with the same host,
-// method and path is dropped.
-err snapshot_write(buf *out, uint64_t number, const route_table *routes, const backend_table *backends) MUST_USE;
-// Maps a sealed memory file and checks every offset once; the descriptor stays the caller's. ERR_SYNTAX: damaged.
+// Appends the block to an empty buffer. `routes` or `backends` may be empty. A second route with
+// the same host, method and path is dropped.
+err snapshot_write(buf *out,
+                   uint64_t number,
+                   const route_table *routes,
+                   const backend_table *backends) MUST_USE;
+// Maps a sealed memory file and checks every offset once; the descriptor stays the caller's.
+// ERR_SYNTAX: damaged.
 err snapshot_map(int fd, uint64_t bytes, snapshot **out) MUST_USE;
 err snapshot_check(snapshot *s, uint64_t bytes) MUST_USE; // the same for memory that is at hand
-void snapshot_unmap(snapshot *s); // NULL is fine
+void snapshot_unmap(snapshot *s);                         // NULL is fine
 
-#define SNAPSHOT_TABLE(kind, part)                                                      \
-    static inline const snapshot_##kind *snapshot_##part(snapshot *s)                   \
-    {                                                                                   \
-        return (const snapshot_##kind *)(const void *)((const char *)s + s->part.at);   \
+#define SNAPSHOT_TABLE(kind, part)                                                    \
+    static inline const snapshot_##kind *snapshot_##part(snapshot *s)                 \
+    {                                                                                 \
+        return (const snapshot_##kind *)(const void *)((const char *)s + s->part.at); \
     }
 SNAPSHOT_TABLE(function, functions)
 SNAPSHOT_TABLE(host, hosts)

@@ -10,11 +10,12 @@
 
 static void table_write(buf *out, size_t hosts, size_t paths)
 {
-    char (*names)[48] = calloc(hosts + paths, 48);
+    char(*names)[48] = calloc(hosts + paths, 48);
     route *routes = calloc(hosts * paths * 2, sizeof(*routes));
     str *known = calloc(hosts, sizeof(*known));
     CHECK(names != NULL && routes != NULL && known != NULL);
-    route_function functions[] = {{.id = STR("a"), .module = STR("m")}, {.id = STR("b"), .module = STR("m")}};
+    route_function functions[] = {{.id = STR("a"), .module = STR("m")},
+                                  {.id = STR("b"), .module = STR("m")}};
     for (size_t h = 0; h < hosts; h++) {
         (void)snprintf(names[h], 48, "h%zu.black.localtau", h);
         known[h] = str_of(names[h]);
@@ -24,7 +25,8 @@ static void table_write(buf *out, size_t hosts, size_t paths)
     size_t count = 0;
     for (size_t h = 0; h < hosts; h++)
         for (size_t p = 0; p < paths; p++) {
-            routes[count++] = (route){str_of(names[h]), STR("GET"), str_of(names[hosts + p]), (h + p) % 2};
+            routes[count++] =
+                (route){str_of(names[h]), STR("GET"), str_of(names[hosts + p]), (h + p) % 2};
             routes[count++] = (route){str_of(names[h]), STR("POST"), str_of(names[hosts + p]), 0};
         }
     route_table table = {functions, 2, routes, count};
@@ -43,7 +45,8 @@ TEST(snapshot_finds_what_was_written_and_nothing_else)
     table_write(&out, 200, 20);
     snapshot *s = (const void *)out.at;
     CHECK(snapshot_check(s, out.len).code == OK);
-    CHECK(s->hosts.count == 200 && s->paths.count == 4000 && s->methods.count == 8000 && s->functions.count == 2);
+    CHECK(s->hosts.count == 200 && s->paths.count == 4000 && s->methods.count == 8000 &&
+          s->functions.count == 2);
     for (size_t h = 0; h < 200; h++)
         for (size_t p = 0; p < 20; p++) {
             char host[48], path[48];
@@ -58,7 +61,8 @@ TEST(snapshot_finds_what_was_written_and_nothing_else)
             CHECK(snapshot_find_method(s, at, STR("PUT")) == NULL);
             CHECK(snapshot_find_path(s, found, STR("/path")) == NULL);
         }
-    CHECK(snapshot_find_host(s, STR("h200.black.localtau")) == NULL && snapshot_find_host(s, STR("")) == NULL);
+    CHECK(snapshot_find_host(s, STR("h200.black.localtau")) == NULL &&
+          snapshot_find_host(s, STR("")) == NULL);
     CHECK(snapshot_find_host(s, STR("h0.black.localtau"))->forwarded && s->backends.count == 1);
     buf_close(&out);
 }

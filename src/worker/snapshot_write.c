@@ -50,7 +50,8 @@ static void function_put(struct snapshot_parts *p, const route_function *f)
     };
     buf all;
     buf_open(&all, SNAPSHOT_BYTES_MAX);
-    const str texts[] = {f->id, f->name, f->application, f->project, f->branch, f->commit, f->call, f->module};
+    const str texts[] = {f->id,     f->name,   f->application, f->project,
+                         f->branch, f->commit, f->call,        f->module};
     for (size_t i = 0; i < COUNT(texts); i++) {
         buf_add_u64(&all, texts[i].len);
         buf_add(&all, texts[i]);
@@ -81,7 +82,8 @@ static int text_order(const void *a, const void *b)
 }
 
 // All routes of one host and path, from `at` on; returns where the next begins.
-static size_t path_put(struct snapshot_parts *p, const route *const *sorted, size_t count, size_t at)
+static size_t
+path_put(struct snapshot_parts *p, const route *const *sorted, size_t count, size_t at)
 {
     const route *first = sorted[at];
     snapshot_path path = {
@@ -90,11 +92,14 @@ static size_t path_put(struct snapshot_parts *p, const route *const *sorted, siz
         .methods_first = (uint32_t)(p->methods.len / sizeof(snapshot_method)),
     };
     const route *former = NULL;
-    for (; at < count && str_is(sorted[at]->host, first->host) && str_is(sorted[at]->path, first->path); at++) {
+    for (; at < count && str_is(sorted[at]->host, first->host) &&
+           str_is(sorted[at]->path, first->path);
+         at++) {
         if (former != NULL && str_is(former->method, sorted[at]->method))
             continue;
         former = sorted[at];
-        snapshot_method method = {.method = text_put(p, former->method), .function = (uint32_t)former->function};
+        snapshot_method method = {.method = text_put(p, former->method),
+                                  .function = (uint32_t)former->function};
         put(&p->methods, &method, sizeof(method));
         path.methods_count++;
     }
@@ -103,7 +108,11 @@ static size_t path_put(struct snapshot_parts *p, const route *const *sorted, siz
 }
 
 // One walk over two sorted lists: the hosts of routes and those the gateway knows.
-static void hosts_put(struct snapshot_parts *p, const route *const *sorted, size_t count, const str *known, size_t known_count)
+static void hosts_put(struct snapshot_parts *p,
+                      const route *const *sorted,
+                      size_t count,
+                      const str *known,
+                      size_t known_count)
 {
     size_t at = 0, k = 0;
     while (at < count || k < known_count) {
@@ -149,7 +158,8 @@ static void slots_put(struct snapshot_parts *p)
 {
     const snapshot_host *hosts = (const void *)p->hosts.at;
     const snapshot_path *paths = (const void *)p->paths.at;
-    size_t hosts_count = p->hosts.len / sizeof(*hosts), paths_count = p->paths.len / sizeof(*paths), room;
+    size_t hosts_count = p->hosts.len / sizeof(*hosts), paths_count = p->paths.len / sizeof(*paths),
+           room;
     uint32_t *slots = slots_make(&p->host_slots, hosts_count, &room);
     for (size_t i = 0; slots != NULL && i < hosts_count; i++) {
         str name = {p->texts.at + hosts[i].name.at, hosts[i].name.len};
@@ -190,7 +200,8 @@ static void parts_join(struct snapshot_parts *p, uint64_t number, buf *out)
         memcpy(out->at, &head, sizeof(head));
 }
 
-static err routes_put(struct snapshot_parts *p, const route_table *routes, const backend_table *backends)
+static err
+routes_put(struct snapshot_parts *p, const route_table *routes, const backend_table *backends)
 {
     const route **sorted = calloc(routes->routes_count + 1, sizeof(*sorted));
     str *known = calloc(backends->hosts_count + 1, sizeof(*known));
@@ -213,10 +224,14 @@ static err routes_put(struct snapshot_parts *p, const route_table *routes, const
     return ok();
 }
 
-err snapshot_write(buf *out, uint64_t number, const route_table *routes, const backend_table *backends)
+err snapshot_write(buf *out,
+                   uint64_t number,
+                   const route_table *routes,
+                   const backend_table *backends)
 {
     struct snapshot_parts p = {.seed = random_u64()};
-    buf *all[] = {&p.texts, &p.functions, &p.hosts, &p.paths, &p.methods, &p.backends, &p.host_slots, &p.path_slots};
+    buf *all[] = {&p.texts,   &p.functions, &p.hosts,      &p.paths,
+                  &p.methods, &p.backends,  &p.host_slots, &p.path_slots};
     for (size_t i = 0; i < COUNT(all); i++)
         buf_open(all[i], SNAPSHOT_BYTES_MAX / 2);
     for (size_t i = 0; i < routes->functions_count; i++)
@@ -224,7 +239,8 @@ err snapshot_write(buf *out, uint64_t number, const route_table *routes, const b
     err e = routes_put(&p, routes, backends);
     for (size_t i = 0; i < backends->count; i++) {
         const backend *b = &backends->at[i];
-        snapshot_backend made = {.node = text_put(&p, b->node), .address = text_put_c(&p, b->address), .port = b->port};
+        snapshot_backend made = {
+            .node = text_put(&p, b->node), .address = text_put_c(&p, b->address), .port = b->port};
         put(&p.backends, &made, sizeof(made));
     }
     slots_put(&p);

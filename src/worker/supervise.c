@@ -1,9 +1,10 @@
 // Starts the worker processes, watches that they live and turn, and puts new ones in their place.
 //
-// The happy path is: 1. a slot's process starts with a channel; 2. it gets its start, the snapshot, its sockets;
-// 3. it says ready. What can fail: it ends (its successor starts at once, later and later when it keeps ending within
-// a second), or its loop stands still for HANG_MS (it is killed, then as before). Connections wait in the sockets'
-// backlogs meanwhile, since we hold those too.
+// The happy path is: 1. a slot's process starts with a channel; 2. it gets its start, the snapshot,
+// its sockets;
+// 3. it says ready. What can fail: it ends (its successor starts at once, later and later when it
+// keeps ending within a second), or its loop stands still for HANG_MS (it is killed, then as
+// before). Connections wait in the sockets' backlogs meanwhile, since we hold those too.
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/sandbox.h"
@@ -21,7 +22,8 @@ enum { ENVIRONMENT_MAX = 16 };
 // A worker needs nothing of our environment, and should not know it; sanitizers' settings aside.
 static void environment_make(const char **out)
 {
-    static const char *const kept[] = {"ASAN_", "UBSAN_", "LSAN_", "TSAN_", "MALLOC_", "RUST_BACKTRACE", "LC_", "TZ"};
+    static const char *const kept[] = {"ASAN_",   "UBSAN_",         "LSAN_", "TSAN_",
+                                       "MALLOC_", "RUST_BACKTRACE", "LC_",   "TZ"};
     extern char **environ;
     size_t count = 0;
     out[count++] = "PATH=/usr/bin:/bin";
@@ -143,7 +145,8 @@ static void slot_on_output(void *data, proc *p, int stream, str bytes)
     (void)stream;
     slot *s = data;
     while (bytes.len > 0)
-        log_line(s->workers->settings.log, LOG_WARN, "worker says", "text", str_first(str_cut(&bytes, '\n'), 500), NULL);
+        log_line(s->workers->settings.log, LOG_WARN, "worker says", "text",
+                 str_first(str_cut(&bytes, '\n'), 500), NULL);
 }
 
 static void slot_forget(slot *s)
@@ -168,7 +171,8 @@ static void slot_tell_lost(slot *s, const char *why)
     page.function[sizeof(page.function) - 1] = page.request[sizeof(page.request) - 1] = '\0';
     str function = page.running != 0 ? str_of(page.function) : STR("");
     str request = page.running != 0 ? str_of(page.request) : STR("");
-    log_line(w->settings.log, LOG_WARN, "worker lost", "why", str_of(why), "function", function, "path", request, NULL);
+    log_line(w->settings.log, LOG_WARN, "worker lost", "why", str_of(why), "function", function,
+             "path", request, NULL);
     if (w->events.on_lost != NULL)
         w->events.on_lost(w->events.data, s->number, function, request, str_of(why));
 }
@@ -203,6 +207,7 @@ static void slot_on_end(void *data, proc *p, const proc_end *end)
         (void)snprintf(why, sizeof(why), "ended with status %d", end->status);
     if (!w->closing)
         slot_tell_lost(s, why);
+    places_forget(w->places, s->number);
     slot_forget(s);
     if (w->closing) {
         workers_slot_gone(w);
@@ -237,7 +242,8 @@ static err slot_greet(slot *s)
     };
     for (size_t i = 0; i < LISTENS_MAX; i++)
         m.sockets += w->listens[i].fds != NULL;
-    TRY(slot_send(s, MSG_worker_start, &m, &s->page_fd));
+    const int shared[] = {s->page_fd, w->places_fd};
+    TRY(link_send(s->link, MSG_worker_start, &m, shared, COUNT(shared)));
     worker_snapshot snapshot = {.number = w->snapshot_number, .bytes = w->snapshot_bytes};
     TRY(slot_send(s, MSG_worker_snapshot, &snapshot, &w->snapshot_fd));
     for (size_t i = 0; i < LISTENS_MAX; i++)

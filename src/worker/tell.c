@@ -21,9 +21,11 @@ void tell_flush(worker *w)
     timer_stop(w->flush);
     if (w->output_dropped > 0) {
         char text[96];
-        int len = snprintf(text, sizeof(text), "%llu lines of output were dropped here: too many at once",
-                           (unsigned long long)w->output_dropped);
-        worker_output line = {.stream = STR("dropped"), .text = {text, (size_t)len}, .real_ms = clock_real_ms()};
+        int len =
+            snprintf(text, sizeof(text), "%llu lines of output were dropped here: too many at once",
+                     (unsigned long long)w->output_dropped);
+        worker_output line = {
+            .stream = STR("dropped"), .text = {text, (size_t)len}, .real_ms = clock_real_ms()};
         w->output_dropped = 0;
         link_add(&w->output, MSG_worker_output, &line);
     }
@@ -68,10 +70,13 @@ void tell_request(worker *w, http_exchange *x, unsigned status, uint64_t bytes, 
 {
     const http_request *r = http_request_of(x);
     char text[1024];
-    int len = snprintf(text, sizeof(text), "%.*s %.*s%.*s %u %llu bytes %llu us", STR_ARG(str_first(r->method, 16)),
-                       STR_ARG(str_first(r->host_port, 255)), STR_ARG(str_first(r->path, 512)), status,
-                       (unsigned long long)bytes, (unsigned long long)us);
-    output_add(w, &(worker_output){.stream = STR("request"), .text = {text, (size_t)len}, .real_ms = clock_real_ms()});
+    int len = snprintf(text, sizeof(text), "%.*s %.*s%.*s %u %llu bytes %llu us",
+                       STR_ARG(str_first(r->method, 16)), STR_ARG(str_first(r->host_port, 255)),
+                       STR_ARG(str_first(r->path, 512)), status, (unsigned long long)bytes,
+                       (unsigned long long)us);
+    output_add(w, &(worker_output){.stream = STR("request"),
+                                   .text = {text, (size_t)len},
+                                   .real_ms = clock_real_ms()});
 }
 
 static void functions_tell(worker *w)
@@ -84,11 +89,13 @@ static void functions_tell(worker *w)
     bool more = true;
     while (more) {
         counts.functions.count = 0;
-        while (counts.functions.count < COUNTS_PER_MESSAGE && (more = map_next(w->functions, &at, &key, &value))) {
+        while (counts.functions.count < COUNTS_PER_MESSAGE &&
+               (more = map_next(w->functions, &at, &key, &value))) {
             function *f = value;
             if (f->calls == 0)
                 continue;
-            list[counts.functions.count++] = (call_count_record){f->id, f->calls, f->failures, f->time_us};
+            list[counts.functions.count++] =
+                (call_count_record){f->id, f->calls, f->failures, f->time_us};
             f->calls = f->failures = f->time_us = 0;
         }
         if (counts.functions.count == 0 && !w->gateway_changed)
@@ -112,7 +119,8 @@ static void backends_tell(worker *w)
         tally *t = value;
         if (!t->changed)
             continue;
-        list[counts.backends.count++] = (call_count_record){t->node, t->requests, t->failures, t->time_us};
+        list[counts.backends.count++] =
+            (call_count_record){t->node, t->requests, t->failures, t->time_us};
         t->requests = t->failures = t->time_us = 0;
         t->changed = false;
     }

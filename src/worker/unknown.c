@@ -6,8 +6,8 @@ enum { UNKNOWN_LINES_MAX = 100, UNKNOWN_BYTES_MAX = 32 * 1024 };
 
 static bool host_is_local(str host)
 {
-    return str_is(host, STR("localhost")) || str_ends(host, STR(".localhost")) || str_is(host, STR("127.0.0.1")) ||
-           str_is(host, STR("::1")) || str_is(host, STR("[::1]"));
+    return str_is(host, STR("localhost")) || str_ends(host, STR(".localhost")) ||
+           str_is(host, STR("127.0.0.1")) || str_is(host, STR("::1")) || str_is(host, STR("[::1]"));
 }
 
 // As a browser on this machine reaches it.
@@ -59,13 +59,15 @@ void serve_unknown(worker *w, http_exchange *x, const snapshot_host *host)
     str port = str_from(r->host_port, r->host.len);
     OWNED(buf_close) buf text;
     buf_open(&text, UNKNOWN_BYTES_MAX);
-    buf_add(&text, host == NULL ? STR("No function is served under the host ") : STR("No function answers the path "));
+    buf_add(&text, host == NULL ? STR("No function is served under the host ")
+                                : STR("No function answers the path "));
     buf_add(&text, host == NULL ? r->host : r->path);
     buf_add(&text, STR(" here. These are:\n\n"));
     lines_add(&text, w->snapshot, host, port);
     buf_add(&text, STR("\nrequest "));
     buf_add(&text, id);
     buf_add_byte(&text, '\n');
-    http_header h[] = {{STR("Content-Type"), STR("text/plain; charset=utf-8")}, {STR("X-Request-Id"), id}};
+    http_header h[] = {{STR("Content-Type"), STR("text/plain; charset=utf-8")},
+                       {STR("X-Request-Id"), id}};
     http_answer(x, 404, &(http_headers){h, 2}, buf_str(&text));
 }

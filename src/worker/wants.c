@@ -1,4 +1,5 @@
-// What workers ask for: compiled modules (once per hash, however many ask) and answers to what they relay.
+// What workers ask for: compiled modules (once per hash, however many ask) and answers to what they
+// relay.
 #include "base/str.h"
 #include "worker/workers_inner.h"
 
@@ -28,7 +29,9 @@ static slot *waiter_slot(workers *w, const waiter *from)
 
 static void module_send(slot *s, uint64_t ticket, const want *a, err e)
 {
-    worker_module m = {.ticket = ticket, .hash = str_of(a->hash), .error = e.code == OK ? STR("") : str_of(e.what)};
+    worker_module m = {.ticket = ticket,
+                       .hash = str_of(a->hash),
+                       .error = e.code == OK ? STR("") : str_of(e.what)};
     if (slot_send(s, MSG_worker_module, &m, e.code == OK ? &a->fd : NULL).code != OK)
         slot_end(s, "takes no messages");
 }
@@ -129,7 +132,8 @@ void wants_on_relay(slot *s, const worker_relay *m)
     bool gateway = str_is(m->subject, STR("gateway"));
     waiter *from = waiter_make(s, m->ticket);
     uint64_t ticket = ++w->numbers;
-    if (from == NULL || w->relay[gateway].on == NULL || map_put(w->relays, number_key(&ticket), from, NULL).code != OK) {
+    if (from == NULL || w->relay[gateway].on == NULL ||
+        map_put(w->relays, number_key(&ticket), from, NULL).code != OK) {
         free(from);
         OWNED(buf_close) buf reply;
         buf_open(&reply, 4096);

@@ -1,23 +1,27 @@
-// The inside of a worker process: one loop, its doors, its loaded functions, its link to the control process.
+// The inside of a worker process: one loop, its doors, its loaded functions, its link to the
+// control process.
 #pragma once
 #include "base/map.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "vm/vm.h"
 #include "worker/link_inner.h"
+#include "worker/places_inner.h"
 #include "worker/snapshot_inner.h"
 #include "worker/workers.h"
 
 enum {
     WORKER_ROLES = WORKER_GATEWAY_P2P + 1,
     WORKER_DOORS_MAX = 64,
-    FUNCTIONS_MAX = 100 * 1000,      // known to one worker at once
-    MODULES_MAX = 4000,              // loaded at once: each is 3 of the kernel's 65,530 mappings
-    MODULE_IDLE_MS = 30 * 1000,      // a module nobody called for so long is unloaded
-    FUNCTION_CONCURRENCY = 256,      // where the configuration says nothing
-    MODULE_WAIT_MS = 10 * 1000,      // for a module from the control process
-    OUTPUT_FLUSH_MS = 20,            // how long lines of output wait for others
-    OUTPUT_BYTES_MAX = 512 * 1024,   // of lines in that time; more are dropped and counted
+    FUNCTIONS_MAX = 100 * 1000, // known to one worker at once
+    MODULES_MAX = 4000,         // loaded at once: each is 3 of the kernel's 65,530 mappings
+    MODULE_IDLE_MS = 30 * 1000, // a module nobody called for so long is unloaded
+    FUNCTION_CONCURRENCY = 256, // where the configuration says nothing
+    PREFETCH_RECENT_MS = 5000,
+    PREFETCH_MAX = 64,
+    MODULE_WAIT_MS = 10 * 1000,    // for a module from the control process
+    OUTPUT_FLUSH_MS = 20,          // how long lines of output wait for others
+    OUTPUT_BYTES_MAX = 512 * 1024, // of lines in that time; more are dropped and counted
     COUNTS_MS = 1000,
     DOOR_END_MS = 10 * 1000,
     RELAY_BYTES_MAX = CHANNEL_FRAME_BYTES_MAX - 4096,
@@ -40,19 +44,20 @@ typedef struct function function;
 struct function {
     worker *worker;
     char key[SNAPSHOT_KEY_BYTES];
-    uint64_t number;         // ticket of its want
+    uint64_t number; // ticket of its want
     function_state state;
     vm_module *module;
     str id, name, application, project, branch, commit, code, module_hash; // `code`: the export
     uint64_t timeout_ms, memory_bytes, response_bytes, concurrency;
-    uint64_t holds;          // requests that name it; it stays while there are any
-    uint64_t calls_now;      // of them, those that run or wait for the module
-    function *loading_next;  // of those whose module is on its way
+    uint64_t holds;                // requests that name it; it stays while there are any
+    uint64_t calls_now;            // of them, those that run or wait for the module
+    place *place;                  // where its limit holds over all processes; NULL: in this one
+    function *loading_next;        // of those whose module is on its way
     call *waiting, **waiting_last; // for the module
     uint64_t used_ms;
     uint64_t wanted_ms;
     uint64_t calls, failures, time_us; // since they were last told
-    uint32_t index;          // in the snapshot `index_of`
+    uint32_t index;                    // in the snapshot `index_of`
     snapshot *index_of;
 };
 
@@ -61,16 +66,16 @@ struct call {
     function *function;
     http_exchange *x;
     vm_call *running;
-    call *next;              // of those that wait for the module
+    call *next; // of those that wait for the module
     str body;
     str path;
-    bool waiting;            // in the function's list
-    bool counted;            // in calls_now
-    bool forwarded;          // by a gateway
-    bool started;            // head was sent
-    bool lost;               // the client can take no more
-    bool held;               // wants to go on, but the client takes no bytes now
-    struct call_wake *wake;  // a resumption that is on its way
+    bool waiting;           // in the function's list
+    bool counted;           // in calls_now
+    bool forwarded;         // by a gateway
+    bool started;           // head was sent
+    bool lost;              // the client can take no more
+    bool held;              // wants to go on, but the client takes no bytes now
+    struct call_wake *wake; // a resumption that is on its way
 };
 
 typedef struct tally { // of the gateway, by backend
@@ -83,9 +88,10 @@ typedef struct tally { // of the gateway, by backend
 struct worker {
     loop *loop;
     channel *link;
-    arena *memory;       // of one message
+    arena *memory; // of one message
     vm *vm;
     worker_page *page;
+    places *places; // shared by all slots
     uint64_t slot, slots;
     uint64_t module_idle_ms;
     char *universe;
@@ -96,18 +102,18 @@ struct worker {
     http_client *client;
     worker_door *doors[WORKER_DOORS_MAX];
     snapshot *snapshot;
-    function **by_index;     // of the snapshot's functions; NULL: not called yet under it
-    map *functions;          // key -> function
-    map *relays;             // ticket -> http_exchange
+    function **by_index; // of the snapshot's functions; NULL: not called yet under it
+    map *functions;      // key -> function
+    map *relays;         // ticket -> http_exchange
     uint64_t numbers;
     function *loading;
-    call *current;           // whose guest has the processor now; NULL once it is done
+    call *current; // whose guest has the processor now; NULL once it is done
     size_t modules;
     timer *beat, *flush, *counts, *end;
-    buf output;              // lines that wait for the next frame
+    buf output; // lines that wait for the next frame
     bool flushing;
     uint64_t output_dropped;
-    map *tallies;            // node -> tally
+    map *tallies; // node -> tally
     uint64_t gateway_requests, gateway_failures;
     bool gateway_changed;
     uint64_t end_ms;
@@ -126,11 +132,15 @@ bool peer_has(const http_exchange *x, str protocol);
 void serve_request(worker *w, http_exchange *x, bool forwarded);
 void call_module_ready(call *c);
 void call_module_failed(call *c, err e);
-void serve_unknown(worker *w, http_exchange *x, const snapshot_host *host); // 404; NULL: no such host
+void serve_unknown(worker *w,
+                   http_exchange *x,
+                   const snapshot_host *host); // 404; NULL: no such host
 const snapshot_host *serve_find_host(worker *w, const http_request *r);
 // --- functions (functions.c)
 function *function_find(worker *w, uint32_t index); // NULL: no memory, or too many
-void function_want(function *f, call *c);           // answers by call_module_ready or call_module_failed
+// Answers by call_module_ready or call_module_failed; NULL: nobody waits for it yet.
+void function_want(function *f, call *c);
+void functions_prefetch(worker *w, snapshot *fresh); // once it is the current one
 void function_unqueue(function *f, call *c);
 void functions_on_module(worker *w, const worker_module *m, int fd);
 void functions_sweep(worker *w);

@@ -4,11 +4,13 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/conn.h"
+#include "io/sandbox.h"
 #include "worker/workers_inner.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static str text_keep(str s)
@@ -43,6 +45,9 @@ static void workers_free(workers *w)
         free(w->listens[i].fds);
     }
     fd_drop(&w->snapshot_fd);
+    fd_drop(&w->places_fd);
+    if (w->places != NULL)
+        (void)munmap(w->places, sizeof(*w->places));
     wants_close(w);
     size_t at = 0;
     str key;
@@ -67,7 +72,7 @@ static void workers_free(workers *w)
 static err workers_prepare(workers *w, const workers_settings *settings)
 {
     w->settings = *settings;
-    w->snapshot_fd = -1;
+    w->snapshot_fd = w->places_fd = -1;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     w->count = settings->slots != 0 ? settings->slots : cores > 0 ? (size_t)cores : 1;
     if (w->count > WORKERS_MAX)
@@ -80,6 +85,9 @@ static err workers_prepare(workers *w, const workers_settings *settings)
         return fail(ERR_MEMORY, 0, "open workers");
     TRY(arena_open(&w->memory, LINK_ARENA_BYTES_MAX));
     TRY(map_open(&w->wants, WANTS_MAX));
+    void *shared;
+    TRY(memory_shared("ctau-places", sizeof(places), &w->places_fd, &shared));
+    w->places = shared;
     TRY(map_open(&w->tickets, WANTS_MAX));
     TRY(map_open(&w->relays, RELAYS_MAX));
     TRY(map_open(&w->backend_counts, 1024));
@@ -112,7 +120,8 @@ static void listen_close(workers *w, listen_set *l)
 
 static err listen_fill(workers *w, listen_set *l, const char *address, uint16_t port)
 {
-    // A shared socket may join another program's: one that shares nothing tells whether the port is free.
+    // A shared socket may join another program's: one that shares nothing tells whether the port is
+    // free.
     if (port != 0) {
         OWNED(fd_drop) int probe = -1;
         TRY(socket_listen(address, port, false, &probe));
@@ -208,11 +217,13 @@ void workers_identity(workers *w, bool gateway, str certificate_pem, str key_pem
     p->certificate = text_keep(certificate_pem);
     p->key = text_keep(key_pem);
     if (p->certificate.at == NULL || p->key.at == NULL)
-        log_fail(w->settings.log, "certificate not kept", fail(ERR_MEMORY, 0, "keep certificate"), NULL);
+        log_fail(w->settings.log, "certificate not kept", fail(ERR_MEMORY, 0, "keep certificate"),
+                 NULL);
     worker_identity m = {.gateway = gateway, .certificate_pem = p->certificate, .key_pem = p->key};
     worker_role role = gateway ? WORKER_GATEWAY_P2P : WORKER_SUBSTRATE_P2P;
     for (size_t i = 0; i < w->count; i++)
-        if (w->slots[i].link != NULL && slot_send(&w->slots[i], MSG_worker_identity, &m, NULL).code != OK)
+        if (w->slots[i].link != NULL &&
+            slot_send(&w->slots[i], MSG_worker_identity, &m, NULL).code != OK)
             slot_end(&w->slots[i], "takes no messages");
     for (size_t i = 0; i < LISTENS_MAX; i++) {
         listen_set *l = &w->listens[i];
@@ -329,7 +340,8 @@ void workers_close(workers *w, void (*closed)(void *data), void *data)
     w->relay[0].on = w->relay[1].on = NULL;
     worker_stop m = {.why = STR("the universe stops")};
     for (size_t i = 0; i < w->count; i++)
-        if (w->slots[i].proc != NULL && slot_send(&w->slots[i], MSG_worker_stop, &m, NULL).code != OK)
+        if (w->slots[i].proc != NULL &&
+            slot_send(&w->slots[i], MSG_worker_stop, &m, NULL).code != OK)
             slot_end(&w->slots[i], "takes no messages");
     if (timer_open(&w->end, w->settings.loop, workers_on_end, w).code == OK)
         timer_start(w->end, STOP_MS, 0);

@@ -1,21 +1,23 @@
-// The control side's inside: slots with their processes, sockets, the parts of the snapshot, wants and relays.
+// The control side's inside: slots with their processes, sockets, the parts of the snapshot, wants
+// and relays.
 #pragma once
 #include "base/buf.h"
 #include "base/map.h"
 #include "io/proc.h"
 #include "worker/link_inner.h"
+#include "worker/places_inner.h"
 #include "worker/workers.h"
 
 enum {
-    WORKERS_MAX = 64,
+    WORKERS_MAX = PLACES_SLOTS_MAX,
     LISTENS_MAX = 16,
     GONE_MAX = 8,
-    RESTART_FAST_MS = 1000,    // one that ended sooner after its start restarts with a back-off
+    RESTART_FAST_MS = 1000, // one that ended sooner after its start restarts with a back-off
     RESTART_WAIT_MS_MAX = 5000,
     WATCH_MS = 250,
-    READY_MS = 10 * 1000,      // from start to worker.ready
-    STOP_MS = 700,             // from worker.stop to SIGKILL
-    MODULES_CACHED_MAX = 64,   // memory files kept for other workers
+    READY_MS = 10 * 1000,    // from start to worker.ready
+    STOP_MS = 700,           // from worker.stop to SIGKILL
+    MODULES_CACHED_MAX = 64, // memory files kept for other workers
     MODULES_CACHED_MS = 5000,
     WANTS_MAX = 10 * 1000,
     RELAYS_MAX = 10 * 1000,
@@ -28,7 +30,7 @@ typedef struct slot {
     channel *link;
     worker_page *page;
     int page_fd;
-    uint64_t life;  // grows with each process: answers for a former one are dropped
+    uint64_t life; // grows with each process: answers for a former one are dropped
     uint64_t started_ms, killed_ms;
     uint64_t failures; // quick ends in a row
     bool ready;
@@ -71,6 +73,8 @@ struct workers {
     str universe, ca_pem; // owned
     char *program;
     char ticket_key[80];
+    places *places;
+    int places_fd;
     size_t count;
     slot slots[WORKERS_MAX];
     listen_set listens[LISTENS_MAX];
@@ -92,11 +96,11 @@ struct workers {
     int snapshot_fd; // -1: none made yet
     uint64_t snapshot_number, snapshot_bytes;
     struct publication *publication; // on its way
-    arena *memory; // of one message
-    map *wants;    // hash -> want
-    map *tickets;  // our ticket -> want
-    map *relays;   // our ticket -> waiter
-    map *backend_counts; // node -> backend_count
+    arena *memory;                   // of one message
+    map *wants;                      // hash -> want
+    map *tickets;                    // our ticket -> want
+    map *relays;                     // our ticket -> waiter
+    map *backend_counts;             // node -> backend_count
     uint64_t numbers;
     timer *watch;
     uint64_t watched_ms;

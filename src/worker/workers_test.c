@@ -63,13 +63,15 @@ TEST(worker_outcomes_have_their_statuses)
         unsigned status;
         const char *code;
     } cases[] = {
-        {"/trap", 500, "trap"},     {"/spin", 504, "timeout"},  {"/eat", 507, "memory"},
+        {"/trap", 500, "trap"},      {"/spin", 504, "timeout"},   {"/eat", 507, "memory"},
         {"/flood", 500, "response"}, {"/missing", 500, "module"}, {"/nowhere", 404, "path"},
         {"/%zz", 400, "path"},
     };
     farm f;
     reply r;
-    farm_begin(&f, 1, (route_function){.timeout_ms = 300, .memory_bytes = 1 << 20, .response_bytes = 60000});
+    farm_begin(
+        &f, 1,
+        (route_function){.timeout_ms = 300, .memory_bytes = 1 << 20, .response_bytes = 60000});
     for (size_t i = 0; i < COUNT(cases); i++) {
         farm_get(&f, &r, cases[i].path);
         if (r.status != cases[i].status || strstr(r.body, cases[i].code) == NULL)
@@ -101,12 +103,17 @@ TEST(worker_answers_other_methods_and_hosts_precisely)
     farm_send(&f, &r, &(http_client_request){.target = STR("/pong"), .method = STR("HEAD")});
     farm_wait(&f, &r);
     CHECK(r.status == 200 && r.len == 0 && head_has(&r, "Content-Length: 4\n"));
-    farm_send(&f, &r, &(http_client_request){.target = STR("/pong"), .host = STR("HELLO.black.localhost:8080")});
+    farm_send(
+        &f, &r,
+        &(http_client_request){.target = STR("/pong"), .host = STR("HELLO.black.localhost:8080")});
     farm_wait(&f, &r);
     CHECK(r.status == 200);
-    farm_send(&f, &r, &(http_client_request){.target = STR("/pong"), .host = STR("other.black.localhost:8080")});
+    farm_send(
+        &f, &r,
+        &(http_client_request){.target = STR("/pong"), .host = STR("other.black.localhost:8080")});
     farm_wait(&f, &r);
-    CHECK(r.status == 404 && strstr(r.body, "GET http://hello.black.localhost:8080/pong\n") != NULL);
+    CHECK(r.status == 404 &&
+          strstr(r.body, "GET http://hello.black.localhost:8080/pong\n") != NULL);
     farm_send(&f, &r, &(http_client_request){.target = STR("/pong"), .host = STR("example.com")});
     farm_wait(&f, &r);
     CHECK(r.status == 404 && strstr(r.body, "hello") == NULL && strstr(r.body, "\"host\"") != NULL);
@@ -120,13 +127,17 @@ TEST(worker_reads_bodies_and_refuses_large_ones)
     reply r;
     memset(body, 'x', sizeof(body));
     farm_begin(&f, 1, (route_function){0});
-    farm_send(&f, &r, &(http_client_request){.target = STR("/echo"), .method = STR("POST"), .body = {body, 5000}});
+    farm_send(&f, &r,
+              &(http_client_request){
+                  .target = STR("/echo"), .method = STR("POST"), .body = {body, 5000}});
     farm_wait(&f, &r);
     CHECK(r.status == 200 && r.len == 5000 && r.body[4999] == 'x');
     size_t large = 11 * 1000 * 1000;
     char *much = calloc(1, large);
     CHECK(much != NULL);
-    farm_send(&f, &r, &(http_client_request){.target = STR("/echo"), .method = STR("POST"), .body = {much, large}});
+    farm_send(&f, &r,
+              &(http_client_request){
+                  .target = STR("/echo"), .method = STR("POST"), .body = {much, large}});
     farm_wait(&f, &r);
     CHECK(r.status == 413);
     free(much);
@@ -166,6 +177,36 @@ TEST(worker_limits_concurrency_of_a_function_alone)
         refused += naps[i].status == 503 && head_has(&naps[i], "Retry-After: 1\n");
     }
     CHECK(served == 2 && refused == 2);
+    farm_close(&f);
+}
+
+// Connections land on either process: the limit holds for both together, and outlives one that is
+// killed.
+TEST(worker_limits_hold_over_all_processes)
+{
+    farm f;
+    reply naps[12], r;
+    farm_begin(&f, 2, (route_function){.concurrency = 3});
+    for (size_t round = 0; round < 2; round++) {
+        unsigned served = 0, refused = 0;
+        for (size_t i = 0; i < COUNT(naps); i++)
+            farm_send(&f, &naps[i],
+                      &(http_client_request){.target = STR("/nap"), .method = STR("POST")});
+        for (size_t i = 0; i < COUNT(naps); i++) {
+            farm_wait(&f, &naps[i]);
+            served += naps[i].status == 200;
+            refused += naps[i].status == 503;
+        }
+        CHECK(served == 3 && refused == 9);
+        for (size_t i = 0; i < 3; i++)
+            farm_send(&f, &naps[i],
+                      &(http_client_request){.target = STR("/nap"), .method = STR("POST")});
+        farm_turn_for(&f, 100);
+        CHECK(kill(workers_process(f.workers, round), SIGKILL) == 0);
+        for (size_t i = 0; i < 3; i++)
+            farm_wait(&f, &naps[i]);
+        farm_get(&f, &r, "/pong");
+    }
     farm_close(&f);
 }
 
@@ -233,7 +274,8 @@ TEST(worker_swaps_snapshots_under_load_without_a_failure)
     for (uint64_t i = 0; i < 60; i++) {
         reply many[8];
         for (size_t k = 0; k < COUNT(many); k++)
-            farm_send(&f, &many[k], &(http_client_request){.target = k % 2 ? STR("/pong") : STR("/stream")});
+            farm_send(&f, &many[k],
+                      &(http_client_request){.target = k % 2 ? STR("/pong") : STR("/stream")});
         // Other limits are other functions to the workers: their modules load again.
         farm_publish(&f, &(route_function){.timeout_ms = 2000 + i});
         for (size_t k = 0; k < COUNT(many); k++) {
@@ -295,7 +337,8 @@ TEST(worker_unloads_idle_modules_and_loads_them_again)
     farm_get(&f, &r, "/pong");
     CHECK(f.wants == 1);
     uint64_t end = clock_now_ms() + 15000;
-    // The control side keeps a module for a while too: only when that is over as well it is wanted anew.
+    // The control side keeps a module for a while too: only when that is over as well it is wanted
+    // anew.
     while (f.wants == 1 && clock_now_ms() < end) {
         farm_turn_for(&f, 6500);
         farm_get(&f, &r, "/pong");

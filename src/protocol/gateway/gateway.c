@@ -1,4 +1,5 @@
-// gateway: tells the workers which substrates are healthy and which hosts are served, and counts what they forward.
+// gateway: tells the workers which substrates are healthy and which hosts are served, and counts
+// what they forward.
 #include "base/map.h"
 #include "base/str.h"
 #include "protocol/protocol.h"
@@ -123,7 +124,8 @@ static bool views_are(const gateway *g, const substrate_view *views, size_t coun
     if (count != g->views_count)
         return false;
     for (size_t i = 0; i < count; i++)
-        if (strcmp(views[i].node, g->views[i].node) != 0 || strcmp(views[i].address, g->views[i].address) != 0 ||
+        if (strcmp(views[i].node, g->views[i].node) != 0 ||
+            strcmp(views[i].address, g->views[i].address) != 0 ||
             views[i].port != g->views[i].port || views[i].healthy != g->views[i].healthy)
             return false;
     return true;
@@ -146,8 +148,8 @@ static void view_take(gateway *g, const seer_nodes_reply *reply)
         uint16_t port = view_port(n);
         if (port == 0 || !str_is(n->protocol, STR("substrate")))
             continue;
-        views[count] = (substrate_view){
-            strndup(n->name.at, n->name.len), strndup(n->address.at, n->address.len), port, n->healthy};
+        views[count] = (substrate_view){strndup(n->name.at, n->name.len),
+                                        strndup(n->address.at, n->address.len), port, n->healthy};
         if (views[count].node != NULL && views[count].address != NULL)
             count++;
     }
@@ -185,23 +187,28 @@ static void gateway_look(void *data)
     ask->gateway = g;
     g->ask = ask;
     seer_nodes_request request = {.protocol = STR("substrate")};
-    mesh_ask(g->context.mesh, STR(""), MSG_seer_nodes, NULL, &request, VIEW_ASK_MS, gateway_on_view, ask);
+    mesh_ask(g->context.mesh, STR(""), MSG_seer_nodes, NULL, &request, VIEW_ASK_MS, gateway_on_view,
+             ask);
 }
 
-static void gateway_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+gateway_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     (void)fields;
     gateway *g = data;
     gateway_status_reply reply = {.requests = 0};
-    reply.backends.at = arena_take(mesh_incoming_arena(in), (g->views_count + 1) * sizeof(*reply.backends.at));
+    reply.backends.at =
+        arena_take(mesh_incoming_arena(in), (g->views_count + 1) * sizeof(*reply.backends.at));
     if (g->workers != NULL)
         workers_gateway_counts(g->workers, &reply.requests, &reply.failures);
     for (size_t i = 0; reply.backends.at != NULL && i < g->views_count; i++) {
         const substrate_view *v = &g->views[i];
         backend_state_record *to = &reply.backends.at[reply.backends.count++];
-        *to = (backend_state_record){
-            .node = str_of(v->node), .address = str_of(v->address), .port = v->port, .healthy = v->healthy};
+        *to = (backend_state_record){.node = str_of(v->node),
+                                     .address = str_of(v->address),
+                                     .port = v->port,
+                                     .healthy = v->healthy};
         if (g->workers != NULL)
             (void)workers_backend_counts(g->workers, to->node, &to->requests, &to->failures);
     }
@@ -243,7 +250,8 @@ static err gateway_start(gateway *g)
         TRY(workers_listen(g->workers, WORKER_GATEWAY_P2P, d->address, d->p2p));
     workers_on_gone(g->workers, true, gateway_on_gone, g);
     timer_start(g->look, 1, 0);
-    return mesh_watch_open(&g->watch, g->context.mesh, STR("tns.route"), STR(""), gateway_on_route, g);
+    return mesh_watch_open(&g->watch, g->context.mesh, STR("tns.route"), STR(""), gateway_on_route,
+                           g);
 }
 
 static err gateway_open(void **state, const protocol_context *context)
@@ -274,4 +282,5 @@ static void gateway_close(void *state, void (*closed)(void *data), void *data)
     closed(data);
 }
 
-const protocol protocol_gateway = {.name = "gateway", .open = gateway_open, .close = gateway_close, .own_http = true};
+const protocol protocol_gateway = {
+    .name = "gateway", .open = gateway_open, .close = gateway_close, .own_http = true};

@@ -41,7 +41,8 @@ void lines_on_output(void *data, const worker_output *line)
     const function_count *f = map_get(s->counts, line->function);
     project *p = substrate_project(s, line->project);
     if (p == NULL) {
-        log_line(s->context.log, LOG_WARN, "worker says", "stream", line->stream, "text", line->text, NULL);
+        log_line(s->context.log, LOG_WARN, "worker says", "stream", line->stream, "text",
+                 line->text, NULL);
         return;
     }
     log_line_record record = {
@@ -68,7 +69,8 @@ void lines_on_lost(void *data, size_t slot, str function, str request, str why)
     f->failures++;
     char text[256];
     str path = str_first(request, 100);
-    int len = snprintf(text, sizeof(text), "the process that ran this function was lost (%.*s) while it answered %.*s",
+    int len = snprintf(text, sizeof(text),
+                       "the process that ran this function was lost (%.*s) while it answered %.*s",
                        STR_ARG(str_first(why, 80)), STR_ARG(path));
     worker_output line = {
         .project = str_of(f->project),
@@ -110,7 +112,8 @@ static bool line_each(void *data, uint64_t number, str record)
     return s->newest || (s->found < s->limit && s->bytes < LOG_ANSWER_BYTES_MAX);
 }
 
-static err lines_find(project *p, struct line_search *search, uint64_t after, substrate_logs_reply *reply)
+static err
+lines_find(project *p, struct line_search *search, uint64_t after, substrate_logs_reply *reply)
 {
     TRY(log_open_of(p));
     reply->last = ring_last(p->log);
@@ -148,7 +151,8 @@ static void lines_fit(substrate_logs_reply *reply)
     reply->lines.count = keep;
 }
 
-static void lines_on_logs(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+lines_on_logs(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     substrate *s = data;

@@ -68,7 +68,8 @@ void modules_on_want(void *data, uint64_t ticket, str hash)
     m->ticket = ticket;
     m->fd = -1;
     s->works++;
-    if (size <= MODULE_INLINE_BYTES || loop_work(s->context.loop, module_on_thread, module_done, m).code != OK) {
+    if (size <= MODULE_INLINE_BYTES ||
+        loop_work(s->context.loop, module_on_thread, module_done, m).code != OK) {
         module_on_thread(m);
         module_done(m);
     }

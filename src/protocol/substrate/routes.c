@@ -13,7 +13,8 @@ static size_t list_count(const json *object, const char *name)
 
 static void routes_put(project *p, const json *f, size_t function)
 {
-    const json *domains = json_field(f, "domains"), *methods = json_field(f, "methods"), *paths = json_field(f, "paths");
+    const json *domains = json_field(f, "domains"), *methods = json_field(f, "methods"),
+               *paths = json_field(f, "paths");
     if (domains == NULL || methods == NULL || paths == NULL)
         return;
     for (const json *d = domains->first; d != NULL; d = d->next)
@@ -28,7 +29,8 @@ static void function_put(project *p, const json *document, const json *f)
     const json *made = NULL;
     str id = json_text(f, "id");
     const json *artefacts = json_field(document, "artefacts");
-    for (const json *a = artefacts != NULL ? artefacts->first : NULL; a != NULL && made == NULL; a = a->next)
+    for (const json *a = artefacts != NULL ? artefacts->first : NULL; a != NULL && made == NULL;
+         a = a->next)
         if (str_is(a->name, id))
             made = a;
     str module = json_text(made, "module");

@@ -1,4 +1,5 @@
-// From a published revision to answers: tns, seer, substrate and gateway with real worker processes.
+// From a published revision to answers: tns, seer, substrate and gateway with real worker
+// processes.
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -40,8 +41,8 @@ struct town {
     char folder[64], paths[TOWN_NODES][128], module[SHA256_HEX + 1];
     uint64_t sequence;
 };
-static const protocol *const town_protocols[TOWN_NODES] = {&protocol_tns, &protocol_seer, &protocol_substrate,
-                                                           &protocol_gateway};
+static const protocol *const town_protocols[TOWN_NODES] = {&protocol_tns, &protocol_seer,
+                                                           &protocol_substrate, &protocol_gateway};
 enum { TOWN_SUBSTRATE = 2, TOWN_GATEWAY = 3 };
 
 static uint16_t port_free(void)
@@ -59,7 +60,9 @@ static void town_module(struct town *t)
     sha256 hash;
     buf_open(&code, 16 << 20);
     CHECK(vm_open(&v, &(vm_settings){.calls_max = 4}).code == OK);
-    CHECK(vm_compile(v, t->memory, (str){(const char *)guest_wasm, sizeof(guest_wasm)}, &code, &problem).code == OK);
+    CHECK(vm_compile(v, t->memory, (str){(const char *)guest_wasm, sizeof(guest_wasm)}, &code,
+                     &problem)
+              .code == OK);
     vm_close(v);
     CHECK(blobs_put(t->blobs, buf_str(&code), &hash).code == OK);
     sha256_hex(hash, t->module);
@@ -83,7 +86,8 @@ static void town_workers(struct town *t)
     CHECK(workers_open(&t->workers, &settings).code == OK);
     for (int gateway = 0; gateway < 2; gateway++) {
         str certificate, key, name = gateway ? STR("gateway") : STR("substrate");
-        CHECK(authority_issue(t->authority, t->memory, name, name, 1, &certificate, &key).code == OK);
+        CHECK(authority_issue(t->authority, t->memory, name, name, 1, &certificate, &key).code ==
+              OK);
         workers_identity(t->workers, gateway, certificate, key);
     }
 }
@@ -97,7 +101,8 @@ static void town_node(struct town *t, size_t i)
     CHECK(mesh_join(&t->nodes[i], t->engine, full, name).code == OK);
     t->doors[i] = (protocol_doors){.address = "127.0.0.1"};
     if (i >= TOWN_SUBSTRATE)
-        t->doors[i] = (protocol_doors){.address = "127.0.0.1", .http = port_free(), .p2p = port_free()};
+        t->doors[i] =
+            (protocol_doors){.address = "127.0.0.1", .http = port_free(), .p2p = port_free()};
     protocol_context context = {
         .loop = t->loop,
         .mesh = t->nodes[i],
@@ -115,8 +120,11 @@ static void town_node(struct town *t, size_t i)
 static void town_heartbeat(struct town *t, bool leaving)
 {
     door_record doors[] = {{STR("p2p"), t->doors[TOWN_SUBSTRATE].p2p}};
-    seer_heartbeat beat = {
-        .name = STR("substrate@test"), .protocol = STR("substrate"), .address = STR("127.0.0.1"), .copies = 1, .leaving = leaving};
+    seer_heartbeat beat = {.name = STR("substrate@test"),
+                           .protocol = STR("substrate"),
+                           .address = STR("127.0.0.1"),
+                           .copies = 1,
+                           .leaving = leaving};
     beat.doors.at = doors;
     beat.doors.count = 1;
     mesh_tell(t->nodes[TOWN_SUBSTRATE], MSG_seer_heartbeat, &beat);
@@ -132,7 +140,8 @@ static void town_open(struct town *t)
     CHECK(log_open(&t->log, 2, false, LOG_ERROR).code == OK);
     char *blob_folder = (char *)str_format(t->memory, "%s/blobs", t->folder).at;
     char *ca_folder = (char *)str_format(t->memory, "%s/ca", t->folder).at;
-    CHECK(file_make_folders(blob_folder, 0700).code == OK && file_make_folders(ca_folder, 0700).code == OK);
+    CHECK(file_make_folders(blob_folder, 0700).code == OK &&
+          file_make_folders(ca_folder, 0700).code == OK);
     CHECK(mesh_embedded_open(&t->engine, t->loop, t->folder).code == OK);
     CHECK(authority_open(&t->authority, ca_folder, STR("test")).code == OK);
     CHECK(blobs_open(&t->blobs, blob_folder).code == OK);
@@ -219,13 +228,15 @@ static void town_publish(struct town *t, const char *project, const char *call)
         .project = str_of(project),
         .sequence = ++t->sequence,
         .job = STR("j"),
-        .document = str_format(t->memory,
-                               "{\"configuration\":{\"functions\":[{\"id\":\"id%s\",\"name\":\"fn_%s\",\"application\":\"\","
-                               "\"methods\":[\"GET\",\"POST\"],\"paths\":[\"/it\"],\"domains\":[\"%s.test.localtau\"],"
-                               "\"call\":\"%s\",\"timeout_ms\":2000,\"memory\":1048576,\"concurrency\":10,"
-                               "\"response\":100000}]},\"branch\":\"main\",\"code_commit\":\"c\","
-                               "\"artefacts\":{\"id%s\":{\"wasm\":\"w\",\"module\":\"%s\"}}}",
-                               project, project, project, call, project, t->module),
+        .document = str_format(
+            t->memory,
+            "{\"configuration\":{\"functions\":[{\"id\":\"id%s\",\"name\":\"fn_%s\","
+            "\"application\":\"\","
+            "\"methods\":[\"GET\",\"POST\"],\"paths\":[\"/it\"],\"domains\":[\"%s.test.localtau\"],"
+            "\"call\":\"%s\",\"timeout_ms\":2000,\"memory\":1048576,\"concurrency\":10,"
+            "\"response\":100000}]},\"branch\":\"main\",\"code_commit\":\"c\","
+            "\"artefacts\":{\"id%s\":{\"wasm\":\"w\",\"module\":\"%s\"}}}",
+            project, project, project, call, project, t->module),
     };
     tns_publish_reply reply;
     CHECK(town_ask(t, MSG_tns_publish, &request, &reply).code == OK && reply.live);
@@ -264,7 +275,8 @@ static void town_get(struct town *t, size_t node, const char *host, struct town_
 }
 
 // Until the door answers so; what was published takes a moment to arrive.
-static void town_get_until(struct town *t, size_t node, const char *host, unsigned status, const char *body)
+static void
+town_get_until(struct town *t, size_t node, const char *host, unsigned status, const char *body)
 {
     struct town_answer a;
     uint64_t end = clock_now_ms() + 5000;
@@ -285,7 +297,8 @@ TEST(substrate_serves_what_is_live_and_follows_it)
     uint64_t from = clock_now_us();
     town_publish(&t, "one", "pong");
     town_get_until(&t, TOWN_SUBSTRATE, "one.test.localtau", 200, "PONG");
-    print_message("published and answered after %llu us\n", (unsigned long long)(clock_now_us() - from));
+    print_message("published and answered after %llu us\n",
+                  (unsigned long long)(clock_now_us() - from));
     town_get_until(&t, TOWN_GATEWAY, "one.test.localhost:8080", 200, "PONG");
     town_publish(&t, "two", "path");
     town_get_until(&t, TOWN_GATEWAY, "two.test.localtau", 200, "/it");
@@ -312,11 +325,14 @@ TEST(substrate_keeps_logs_and_counts_by_function)
     town_get_until(&t, TOWN_SUBSTRATE, "two.test.localtau", 200, "PONG");
     substrate_logs_request logs = {.project = STR("one"), .function = STR("fn_one")};
     substrate_logs_reply found = {.last = 0};
-    for (uint64_t end = clock_now_ms() + 5000; found.lines.count < 2 && clock_now_ms() < end; loop_turn(t.loop, 10))
+    for (uint64_t end = clock_now_ms() + 5000; found.lines.count < 2 && clock_now_ms() < end;
+         loop_turn(t.loop, 10))
         CHECK(town_ask(&t, MSG_substrate_logs, &logs, &found).code == OK);
     CHECK(found.lines.count >= 3 && found.last >= found.lines.count);
-    CHECK(str_is(found.lines.at[0].text, STR("a line")) && str_is(found.lines.at[0].stream, STR("stdout")));
-    CHECK(str_starts(found.lines.at[1].text, STR("trap: unreachable")) && found.lines.at[1].request.len > 10);
+    CHECK(str_is(found.lines.at[0].text, STR("a line")) &&
+          str_is(found.lines.at[0].stream, STR("stdout")));
+    CHECK(str_starts(found.lines.at[1].text, STR("trap: unreachable")) &&
+          found.lines.at[1].request.len > 10);
     logs.after = found.lines.at[0].number;
     logs.limit = 1;
     CHECK(town_ask(&t, MSG_substrate_logs, &logs, &found).code == OK);
@@ -330,7 +346,8 @@ TEST(substrate_keeps_logs_and_counts_by_function)
     CHECK(town_ask(&t, MSG_substrate_logs, &logs, &found).code == ERR_ABSENT);
     substrate_status_request ask = {.project = STR("one")};
     substrate_status_reply status = {.workers = 0};
-    for (uint64_t end = clock_now_ms() + 5000; status.failures == 0 && clock_now_ms() < end; loop_turn(t.loop, 10))
+    for (uint64_t end = clock_now_ms() + 5000; status.failures == 0 && clock_now_ms() < end;
+         loop_turn(t.loop, 10))
         CHECK(town_ask(&t, MSG_substrate_status, &ask, &status).code == OK);
     CHECK(status.workers == 2 && status.functions.count == 1 && status.functions.at[0].loaded);
     CHECK(status.functions.at[0].failures == status.failures && status.failures > 0);
@@ -362,7 +379,8 @@ TEST(substrate_logs_the_function_that_took_its_worker_along)
     substrate_logs_request logs = {.project = STR("one")};
     substrate_logs_reply found = {.last = 0};
     bool said = false;
-    for (uint64_t end = clock_now_ms() + 5000; !said && clock_now_ms() < end; loop_turn(t.loop, 10)) {
+    for (uint64_t end = clock_now_ms() + 5000; !said && clock_now_ms() < end;
+         loop_turn(t.loop, 10)) {
         CHECK(town_ask(&t, MSG_substrate_logs, &logs, &found).code == OK);
         for (size_t i = 0; i < found.lines.count; i++)
             said |= str_find(found.lines.at[i].text, STR("was lost")) < found.lines.at[i].text.len;

@@ -1,8 +1,10 @@
-// substrate: serves functions: follows what is live in tns, feeds the workers, keeps counts and logs.
+// substrate: serves functions: follows what is live in tns, feeds the workers, keeps counts and
+// logs.
 //
-// The happy path is: 1. a live pointer moves; 2. tns gives the revision's document; 3. all projects' routes become
-// one table for the workers; 4. they ask for modules as calls come. What can fail: tns does not answer (asked again;
-// what is live stays), a damaged document (said, and what was live stays), a module that is not there.
+// The happy path is: 1. a live pointer moves; 2. tns gives the revision's document; 3. all
+// projects' routes become one table for the workers; 4. they ask for modules as calls come. What
+// can fail: tns does not answer (asked again; what is live stays), a damaged document (said, and
+// what was live stays), a module that is not there.
 #include "base/clock.h"
 #include "base/str.h"
 #include "protocol/substrate/substrate_inner.h"
@@ -74,7 +76,8 @@ static err document_take(project *p, str document)
     TRY(arena_open(&a, PROJECT_BYTES_MAX));
     project fresh = *p;
     str copy = str_copy(a, document);
-    err e = copy.at == NULL ? fail(ERR_MEMORY, 0, "keep the project's document") : routes_read(&fresh, a, copy);
+    err e = copy.at == NULL ? fail(ERR_MEMORY, 0, "keep the project's document")
+                            : routes_read(&fresh, a, copy);
     if (e.code != OK) {
         arena_close(a);
         return e;
@@ -138,7 +141,8 @@ static void document_want(project *p)
     s->asked = ask;
     s->asks++;
     tns_get_request request = {.project = str_of(p->id)};
-    mesh_ask(s->context.mesh, STR(""), MSG_tns_get, NULL, &request, DOCUMENT_ASK_MS, document_on_reply, ask);
+    mesh_ask(s->context.mesh, STR(""), MSG_tns_get, NULL, &request, DOCUMENT_ASK_MS,
+             document_on_reply, ask);
 }
 
 static void substrate_on_live(void *data, const store_entry *entry)
@@ -151,7 +155,8 @@ static void substrate_on_live(void *data, const store_entry *entry)
     }
     project *p = project_make(s, entry->key);
     if (p == NULL) {
-        log_fail(s->context.log, "project not served", fail(ERR_MEMORY, 0, "too many projects"), NULL);
+        log_fail(s->context.log, "project not served", fail(ERR_MEMORY, 0, "too many projects"),
+                 NULL);
         return;
     }
     p->removed = entry->value.at == NULL;
@@ -180,7 +185,8 @@ static void substrate_on_counts(void *data, const worker_counts *counts)
     }
 }
 
-static void substrate_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void
+substrate_on_status(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
     substrate *s = data;
@@ -201,7 +207,8 @@ static void substrate_on_status(void *data, mesh_incoming *in, const message_hea
         const route_function *f = &one->functions[i];
         const function_count *c = map_get(s->counts, f->id);
         function_state_record *to = &reply.functions.at[reply.functions.count++];
-        *to = (function_state_record){.project = f->project, .application = f->application, .name = f->name, .id = f->id};
+        *to = (function_state_record){
+            .project = f->project, .application = f->application, .name = f->name, .id = f->id};
         if (c == NULL)
             continue;
         to->calls = c->calls;
@@ -211,7 +218,8 @@ static void substrate_on_status(void *data, mesh_incoming *in, const message_hea
     }
     while (map_next(s->counts, &at, &key, &value)) {
         const function_count *c = value;
-        if (request->project.len > 0 && (c->project == NULL || !str_is(str_of(c->project), request->project)))
+        if (request->project.len > 0 &&
+            (c->project == NULL || !str_is(str_of(c->project), request->project)))
             continue;
         reply.calls += c->calls;
         reply.failures += c->failures;

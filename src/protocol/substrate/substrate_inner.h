@@ -12,15 +12,15 @@ enum {
     FUNCTIONS_MAX = 1000 * 1000,
     DOCUMENT_ASK_MS = 10 * 1000,
     DOCUMENT_RETRY_MS = 1000,
-    PUBLISH_WAIT_MS = 20,             // for documents that are on their way
-    PROJECT_BYTES_MAX = 32 << 20,     // of a document as it is parsed
+    PUBLISH_WAIT_MS = 20,         // for documents that are on their way
+    PROJECT_BYTES_MAX = 32 << 20, // of a document as it is parsed
     MODULE_BYTES_MAX = 512 << 20,
-    MODULE_INLINE_BYTES = 1 << 20,    // larger files are read by a helper thread
-    LOG_BYTES_MAX = 8 << 20,          // of a project's lines on disk
-    LOG_LINES_MAX = 1000,             // of one answer
+    MODULE_INLINE_BYTES = 1 << 20, // larger files are read by a helper thread
+    LOG_BYTES_MAX = 8 << 20,       // of a project's lines on disk
+    LOG_LINES_MAX = 1000,          // of one answer
     LOG_ANSWER_BYTES_MAX = 768 << 10,
-    LOG_SEARCH_LINES = 20 * 1000,     // looked through for the last lines of one function
-    RECENT_MS = 30 * 1000,            // as long as workers keep a module
+    LOG_SEARCH_LINES = 20 * 1000, // looked through for the last lines of one function
+    RECENT_MS = 30 * 1000,        // as long as workers keep a module
 };
 
 // What one function did since this process started; outlives its deployment's document.
@@ -50,15 +50,15 @@ struct substrate {
     protocol_context context;
     workers *workers; // NULL once they are gone
     mesh_watch *watch;
-    map *projects;    // id -> project
-    map *counts;      // function id -> function_count
-    map *modules;     // hash -> (any) of all live documents
+    map *projects;       // id -> project
+    map *counts;         // function id -> function_count
+    map *modules;        // hash -> (any) of all live documents
     document_ask *asked; // documents on their way
-    size_t asks;      // so many
+    size_t asks;         // so many
     uint64_t numbers;
-    bool complete;    // the watch has given all there was
+    bool complete; // the watch has given all there was
     timer *publish, *retry;
-    size_t works;     // helper threads that still know us
+    size_t works; // helper threads that still know us
     bool closing;
     void (*closed)(void *data);
     void *closed_data;

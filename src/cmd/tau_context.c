@@ -44,6 +44,11 @@ int tau_failed(tau *t, err e)
             "%s", what);
     case ERR_CONFLICT:
         return tau_fail(t, EXIT_CONFLICT, STR(""), "%s", what);
+    case ERR_FULL: {
+        str help = STR("make room on that disk, then again (dream doctor shows how much there is)");
+        bool said = strstr(what, "no space") != NULL;
+        return tau_fail(t, EXIT_FAILED, help, said ? "%s" : "%s: no space left", what);
+    }
     default:
         if (e.sys > 0 && e.sys < 200 && e.code != ERR_SYNTAX && strerrorname_np(e.sys) != NULL)
             return tau_fail(t, EXIT_FAILED, STR(""), "%s: %s", what, strerror(e.sys));

@@ -25,9 +25,9 @@ struct node {
     str full_name; // tns@blackhole
     log_sink *log;
     mesh *mesh;
-    void *state; // of the protocol
+    void *state;      // of the protocol
     workers *workers; // that accept on this node's p2p door; NULL: we do, or they are gone
-    bool opened; // the protocol
+    bool opened;      // the protocol
     p2p_door *p2p;
     http_server *http;
     timer *beat, *renew;
@@ -163,7 +163,8 @@ static void node_on_relay(void *data, uint64_t ticket, str peer_uri, str request
     if (r == NULL)
         return; // the peer's own deadline ends it
     *r = (struct node_relay){n, ticket};
-    p2p_relay(n->mesh, n->settings.universe, n->full_name, peer_uri, request, node_on_relay_reply, r);
+    p2p_relay(n->mesh, n->settings.universe, n->full_name, peer_uri, request, node_on_relay_reply,
+              r);
 }
 
 static void node_on_workers_gone(void *data)

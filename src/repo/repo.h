@@ -58,7 +58,10 @@ err repo_changes(arena *a,
 // under way, or that it is over. repo_push_recover says whether one was cut off by our own end,
 // after removing what it left behind (lock files, half-received objects): call it only while nobody
 // pushes.
+// The note holds a few blocks of the disk in reserve; repo_push_release gives them up, so that refs
+// can be put back on a full disk. ERR_FULL: no room even for these.
 err repo_push_begin(const char *path) MUST_USE;
+void repo_push_release(const char *path);
 void repo_push_end(const char *path);
 err repo_push_recover(const char *path, bool *cut) MUST_USE;
 // Folders that git wrote since repo_push_begin are fsynced: git syncs its files, but not their

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LOCKS_DEPTH_MAX = 32, ID_MAX = 64 };
+enum { LOCKS_DEPTH_MAX = 32, ID_MAX = 64, PUSH_RESERVE_BYTES = 16 << 10 };
 static const char pending[] = "push-pending";
 
 // Hooks never run: what a push means is our business. Nothing is collected behind our back.
@@ -161,7 +161,20 @@ err repo_push_begin(const char *path)
     TRY(disk_path(file, path, pending));
     (void)unlink(file); // so that its time is now
     OWNED(fd_drop) int f = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    return f >= 0 ? ok() : fail_errno(errno, "note a push");
+    if (f < 0)
+        return fail_errno(errno, "note a push");
+    int number = posix_fallocate(f, 0, PUSH_RESERVE_BYTES);
+    if (number == 0)
+        return ok();
+    (void)unlink(file);
+    return fail_errno(number, "note a push");
+}
+
+void repo_push_release(const char *path)
+{
+    char file[PATH_MAX];
+    if (disk_path(file, path, pending).code == OK)
+        (void)!truncate(file, 0);
 }
 
 void repo_push_end(const char *path)

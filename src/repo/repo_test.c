@@ -241,6 +241,22 @@ TEST(repo_export_stops_at_its_limits)
     shop_close(&s);
 }
 
+TEST(repo_push_holds_blocks_in_reserve_until_they_are_released)
+{
+    shop s;
+    char path[1024];
+    struct stat info;
+    shop_open(&s);
+    snprintf(path, sizeof(path), "%s/push-pending", s.repository);
+    CHECK(repo_push_begin(s.repository).code == OK);
+    CHECK(stat(path, &info) == 0 && info.st_blocks >= 2 * 4096 / 512);
+    repo_push_release(s.repository);
+    CHECK(stat(path, &info) == 0 && info.st_blocks == 0);
+    repo_push_end(s.repository);
+    CHECK(stat(path, &info) != 0);
+    shop_close(&s);
+}
+
 TEST(repo_changes_of_a_push_are_found_and_put_back)
 {
     OWNED(arena_drop) arena *a = NULL;

@@ -160,6 +160,7 @@ static void settle_finish(forge_visit *c)
 static void settle_back_work(void *data)
 {
     forge_visit *c = data;
+    repo_push_release(c->repository->path);
     for (size_t i = 0; i < c->changes_count; i++) {
         if (c->refused[i] == NULL)
             continue;
@@ -176,6 +177,7 @@ static void settle_on_back(void *data)
         log_fail(c->forge->settings.log, "pushed ref not put back", c->worked, "owner", c->owner,
                  "repository", c->name, NULL);
         c->kept_broken = true;
+        buf_add(&c->said, STR("it could not be put back: it stays, and is recorded later\n"));
     }
     settle_finish(c);
 }

@@ -23,9 +23,11 @@ err store_fail(sqlite3 *database, const char *what)
 {
     int code = sqlite3_extended_errcode(database);
     int number = sqlite3_system_errno(database);
+    // This text reaches people as it is: over the wire an error keeps no system's number.
+    if ((code & 0xff) == SQLITE_FULL ||
+        ((code & 0xff) == SQLITE_IOERR && (number == ENOSPC || number == EDQUOT)))
+        return fail(ERR_FULL, ENOSPC, "no space left on the store's disk");
     switch (code & 0xff) {
-    case SQLITE_FULL:
-        return fail(ERR_FULL, ENOSPC, what);
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
         return number != 0 ? fail_errno(number, what) : fail(ERR_SYSTEM, code, what);

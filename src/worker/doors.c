@@ -46,12 +46,12 @@ static void door_on_request(void *data, http_exchange *x)
     worker *w = d->worker;
     switch (d->role) {
     case WORKER_SUBSTRATE_HTTP:
-        serve_request(w, x, false);
+        serve_request(w, x);
         break;
     case WORKER_SUBSTRATE_P2P:
         if (http_header_find(&http_request_of(x)->headers, STR("x-ctau-forwarded")).len > 0 &&
             peer_has(x, STR("gateway")))
-            serve_request(w, x, true);
+            serve_request(w, x);
         else
             relay_request(w, x, false);
         break;

@@ -62,7 +62,7 @@ static err worker_begin(worker *w, const worker_start *m, const int *fds)
     TRY(map_open(&w->tallies, 1024));
     TRY(http_client_open(&w->client, w->loop, 64));
     TRY(sandbox_worker());
-    vm_settings settings = {.calls_max = VM_CALLS_MAX};
+    vm_settings settings = {.calls_max = VM_CALLS_MAX, .warm_slots_max = WARM_SLOTS_MAX};
     TRY(vm_open(&w->vm, &settings));
     TRY(tell_open(w));
     w->started = true;

@@ -215,7 +215,7 @@ static err proxy_send(proxied *p, const snapshot_backend *b)
         .port = (uint16_t)b->port,
         .tls = w->tls_client,
         .method = p->request->method,
-        .target = p->request->target,
+        .target = p->target,
         .host = p->request->host_port,
         .headers = p->headers,
         .body = p->body,
@@ -259,6 +259,16 @@ static void proxy_on_body(void *user, http_exchange *x, str body)
     proxy_try(p);
 }
 
+// A target that names the host as well (RFC 9112 3.2.2) becomes a path, as the Host header says the
+// rest.
+static str proxy_target(arena *a, const http_request *r)
+{
+    if (r->target.len > 0 && r->target.at[0] == '/')
+        return r->target;
+    return r->query.at == NULL ? r->path
+                               : str_format(a, "%.*s?%.*s", STR_ARG(r->path), STR_ARG(r->query));
+}
+
 void proxy_request(worker *w, http_exchange *x)
 {
     static const refusal memory = {503, "busy", "out of memory", {0}};
@@ -280,6 +290,7 @@ void proxy_request(worker *w, http_exchange *x)
     p->worker = w;
     p->x = x;
     p->request = r;
+    p->target = proxy_target(a, r);
     http_set_user(x, p);
     http_on_broken(x, proxy_on_broken);
     if (!r->has_body) {

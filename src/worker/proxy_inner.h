@@ -16,6 +16,7 @@ typedef struct proxied {
     http_exchange *x;
     const http_request *request;
     http_headers headers;
+    str target;
     str body;
     bool streamed;   // the request's body
     bool started;    // the answer's head has left

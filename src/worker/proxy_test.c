@@ -261,3 +261,52 @@ TEST(gateway_goes_on_when_workers_are_killed)
     }
     city_close(&c);
 }
+
+// Many at once through both doors, clients that leave, routes that change, workers that are killed:
+// everybody gets an answer or a broken connection, and nothing is left when it stops.
+TEST(gateway_and_workers_stand_a_storm)
+{
+    static const char *const paths[] = {"/pong", "/trap", "/stream", "/broken",
+                                        "/echo", "/nap",  "/eat",    "/none"};
+    static char body[100 * 1000];
+    static reply many[48];
+    city c;
+    city_open(&c, 2);
+    http_client *mine = c.f.client, *leaving;
+    CHECK(http_client_open(&leaving, c.f.loop, 8).code == OK);
+    unsigned answered = 0, broken = 0, round = 0;
+    for (uint64_t end = clock_now_ms() + 6000; clock_now_ms() < end; round++) {
+        for (size_t i = 0; i < COUNT(many); i++) {
+            http_client_request request = {.target = str_of(paths[random_u64() % COUNT(paths)]),
+                                           .port = random_u64() % 2 ? c.gateway : 0};
+            if (random_u64() % 3 == 0) {
+                request.method = STR("POST");
+                request.body = (str){body, random_u64() % sizeof(body)};
+            }
+            c.f.client = i % 4 == 0 ? leaving : mine;
+            farm_send(&c.f, &many[i], &request);
+        }
+        turn_for(&c, random_u64() % 100);
+        http_client_close(leaving);
+        if (round % 4 == 1)
+            farm_publish(&c.f,
+                         &(route_function){.timeout_ms = 2000 + round, .concurrency = 100 + round});
+        if (round % 8 == 5)
+            CHECK(kill(workers_process(c.f.workers, round / 8 % 2), SIGKILL) == 0);
+        for (size_t i = 0; i < COUNT(many); i++) {
+            farm_wait(&c.f, &many[i]);
+            answered += many[i].status != 0;
+            broken += many[i].error.code != OK;
+        }
+        CHECK(http_client_open(&leaving, c.f.loop, 8).code == OK);
+    }
+    http_client_close(leaving);
+    c.f.client = mine;
+    reply r;
+    city_get(&c, &r, "/pong");
+    CHECK(r.status == 200 && answered > 0);
+    print_message("%u rounds, %u answered, %u broken, %llu workers lost\n", round, answered, broken,
+                  (unsigned long long)workers_restarts(c.f.workers));
+    CHECK(workers_restarts(c.f.workers) <= round / 8 + 1);
+    city_close(&c);
+}

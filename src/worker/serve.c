@@ -315,15 +315,18 @@ static err path_normal(arena *a, str path, str *out)
     return ok();
 }
 
-// The client as the gateway saw it: the last that X-Forwarded-For names.
-static str call_remote(const call *c)
+// On a peers' door the client is who the gateway saw: the last that X-Forwarded-For names.
+str serve_remote(http_exchange *x)
 {
-    if (!c->forwarded)
-        return str_of(http_remote(c->x));
-    str all = http_header_find(&http_request_of(c->x)->headers, STR("x-forwarded-for"));
-    while (str_find_byte(all, ',') < all.len)
-        (void)str_cut(&all, ',');
-    return str_trim(all);
+    if (http_peer(x) != NULL) {
+        str all = http_header_find(&http_request_of(x)->headers, STR("x-forwarded-for"));
+        while (str_find_byte(all, ',') < all.len)
+            (void)str_cut(&all, ',');
+        return str_trim(all);
+    }
+    str remote = str_of(http_remote(x));
+    const char *colon = memrchr(remote.at, ':', remote.len);
+    return colon != NULL ? str_first(remote, (size_t)(colon - remote.at)) : remote;
 }
 
 static void call_run(call *c)
@@ -336,7 +339,7 @@ static void call_run(call *c)
         .host = r->host_port,
         .path = c->path,
         .query = r->query,
-        .remote = call_remote(c),
+        .remote = serve_remote(c->x),
         .body = c->body,
         .headers = (const vm_header *)(const void *)r->headers.at,
         .headers_count = r->headers.count,
@@ -392,7 +395,7 @@ static void call_on_request_body(void *user, http_exchange *x, str body)
     call_begin(c);
 }
 
-static void call_open(worker *w, http_exchange *x, uint32_t index, str path, bool forwarded)
+static void call_open(worker *w, http_exchange *x, uint32_t index, str path)
 {
     static const refusal memory = {503, "busy", "out of memory", {0}};
     function *f = function_find(w, index);
@@ -405,7 +408,6 @@ static void call_open(worker *w, http_exchange *x, uint32_t index, str path, boo
     c->function = f;
     c->x = x;
     c->path = path;
-    c->forwarded = forwarded;
     f->holds++;
     http_set_user(x, c);
     http_on_broken(x, call_on_broken);
@@ -445,7 +447,7 @@ static void serve_other_method(worker *w, http_exchange *x, const snapshot_path 
     refuse(x, &(refusal){405, "method", "no function answers this method here", buf_str(&allow)});
 }
 
-void serve_request(worker *w, http_exchange *x, bool forwarded)
+void serve_request(worker *w, http_exchange *x)
 {
     static const refusal syntax = {400, "path", "the path is not well formed", {0}};
     const http_request *r = http_request_of(x);
@@ -470,5 +472,5 @@ void serve_request(worker *w, http_exchange *x, bool forwarded)
     if (method == NULL)
         serve_other_method(w, x, path);
     else
-        call_open(w, x, method->function, clean, forwarded);
+        call_open(w, x, method->function, clean);
 }

@@ -4,8 +4,13 @@
 
 enum { UNKNOWN_LINES_MAX = 100, UNKNOWN_BYTES_MAX = 32 * 1024 };
 
-static bool host_is_local(str host)
+// Whoever asks from this machine for a name of this machine may know what there is.
+static bool asker_is_local(http_exchange *x)
 {
+    str host = http_request_of(x)->host, remote = serve_remote(x);
+    if (!str_starts(remote, STR("127.")) && !str_is(remote, STR("::1")) &&
+        !str_is(remote, STR("[::1]")))
+        return false;
     return str_is(host, STR("localhost")) || str_ends(host, STR(".localhost")) ||
            str_is(host, STR("127.0.0.1")) || str_is(host, STR("::1")) || str_is(host, STR("[::1]"));
 }
@@ -42,6 +47,14 @@ static void lines_add(buf *out, snapshot *s, const snapshot_host *host, str port
             line_add(out, s, p, snapshot_str(s, m[k].method), port);
         }
     }
+    // A gateway without a substrate beside it knows the hosts alone.
+    const snapshot_host *h = snapshot_hosts(s);
+    for (uint32_t i = 0; count == 0 && i < s->hosts.count && lines < UNKNOWN_LINES_MAX; i++) {
+        buf_add(out, STR("host "));
+        buf_add(out, snapshot_str(s, h[i].name));
+        buf_add_byte(out, '\n');
+        lines++;
+    }
     if (lines == 0)
         buf_add(out, STR("none yet: tau new function NAME, then tau push\n"));
 }
@@ -51,7 +64,7 @@ void serve_unknown(worker *w, http_exchange *x, const snapshot_host *host)
     static const refusal no_host = {404, "host", "no function is served under this host", {0}};
     static const refusal no_path = {404, "path", "no function answers this path", {0}};
     const http_request *r = http_request_of(x);
-    if (!host_is_local(r->host) || w->snapshot == NULL) {
+    if (!asker_is_local(x) || w->snapshot == NULL) {
         refuse(x, host == NULL ? &no_host : &no_path);
         return;
     }

@@ -22,6 +22,7 @@ enum {
     MODULE_WAIT_MS = 10 * 1000,    // for a module from the control process
     OUTPUT_FLUSH_MS = 20,          // how long lines of output wait for others
     OUTPUT_BYTES_MAX = 512 * 1024, // of lines in that time; more are dropped and counted
+    WARM_SLOTS_MAX = 56,           // memories that stay resident: 64 KiB each
     COUNTS_MS = 1000,
     DOOR_END_MS = 10 * 1000,
     RELAY_BYTES_MAX = CHANNEL_FRAME_BYTES_MAX - 4096,
@@ -71,7 +72,6 @@ struct call {
     str path;
     bool waiting;           // in the function's list
     bool counted;           // in calls_now
-    bool forwarded;         // by a gateway
     bool started;           // head was sent
     bool lost;              // the client can take no more
     bool held;              // wants to go on, but the client takes no bytes now
@@ -129,12 +129,13 @@ void doors_close(worker *w);
 size_t doors_connections(const worker *w);
 bool peer_has(const http_exchange *x, str protocol);
 // --- calls (serve.c)
-void serve_request(worker *w, http_exchange *x, bool forwarded);
+void serve_request(worker *w, http_exchange *x);
 void call_module_ready(call *c);
 void call_module_failed(call *c, err e);
 void serve_unknown(worker *w,
                    http_exchange *x,
                    const snapshot_host *host); // 404; NULL: no such host
+str serve_remote(http_exchange *x);            // the client's address without its port
 const snapshot_host *serve_find_host(worker *w, const http_request *r);
 // --- functions (functions.c)
 function *function_find(worker *w, uint32_t index); // NULL: no memory, or too many

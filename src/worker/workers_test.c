@@ -383,3 +383,29 @@ TEST(worker_says_how_many_lines_it_dropped)
     CHECK(lines >= 600 || farm_said(&f, "|dropped|"));
     farm_close(&f);
 }
+
+TEST(worker_serves_others_beside_an_endless_loop)
+{
+    farm f;
+    reply spin, r;
+    farm_begin(&f, 1, (route_function){.timeout_ms = 1500});
+    farm_get(&f, &r, "/pong");
+    farm_send(&f, &spin, &(http_client_request){.target = STR("/spin"), .method = STR("POST")});
+    farm_turn_for(&f, 50);
+    uint64_t from = clock_now_us(), slowest = 0;
+    unsigned served = 0;
+    while (!spin.done && clock_now_us() - from < 1200 * 1000) {
+        uint64_t sent = clock_now_us();
+        farm_get(&f, &r, "/pong");
+        CHECK(r.status == 200);
+        uint64_t took = clock_now_us() - sent;
+        slowest = took > slowest ? took : slowest;
+        served++;
+    }
+    print_message("%u answers beside an endless loop, the slowest after %llu us\n", served,
+                  (unsigned long long)slowest);
+    CHECK(served > 50);
+    farm_wait(&f, &spin);
+    CHECK(spin.status == 504);
+    farm_close(&f);
+}

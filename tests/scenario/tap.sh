@@ -30,9 +30,9 @@ quits() { # quits STATUS NAME COMMAND…: the command ends with this status
         echo "not ok $number $what"; printf '%s\n' "wanted status $wanted, got $status:" "$said" | sed 's/^/# /'
     fi
 }
-ours() { # process ids of this scenario's clouds and workers: ours by program and, where we may look, by network
+ours() { # process ids of this scenario's clouds and workers: ours by user, program and, where we may look, by network
     here=$(readlink /proc/self/ns/net)
-    for pid in $(pgrep -f 'dream (worker|new multiverse)'); do
+    for pid in $(pgrep -u "$(id -u)" -f 'dream (worker|new multiverse)'); do
         there=$(readlink "/proc/$pid/ns/net" 2>/dev/null || true)
         [ -n "$there" ] && [ "$there" != "$here" ] || echo "$pid"
     done

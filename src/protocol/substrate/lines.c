@@ -10,17 +10,43 @@
 
 enum { LINE_BYTES_MAX = 64 * 1024, LINE_ARENA_BYTES = 256 * 1024 };
 
+// Each open ring holds descriptors: the one that nobody used for longest makes room.
+static void logs_make_room(substrate *s)
+{
+    project *oldest = NULL;
+    size_t at = 0;
+    str key;
+    void *value;
+    if (s->logs_open < LOGS_OPEN_MAX)
+        return;
+    while (map_next(s->projects, &at, &key, &value)) {
+        project *p = value;
+        if (p->log != NULL && (oldest == NULL || p->log_used_ms < oldest->log_used_ms))
+            oldest = p;
+    }
+    if (oldest == NULL)
+        return;
+    ring_close(oldest->log);
+    oldest->log = NULL;
+    s->logs_open--;
+}
+
 static err log_open_of(project *p)
 {
+    substrate *s = p->substrate;
+    p->log_used_ms = loop_now_ms(s->context.loop);
     if (p->log != NULL)
         return ok();
+    logs_make_room(s);
     OWNED(arena_drop) arena *a = NULL;
     TRY(arena_open(&a, 16 * 1024));
-    str folder = str_format(a, "%s/logs/%s", p->substrate->context.folder, p->id);
+    str folder = str_format(a, "%s/logs/%s", s->context.folder, p->id);
     if (folder.at == NULL)
         return fail(ERR_LIMIT, 0, "path too long");
     TRY(file_make_folders(folder.at, 0700));
-    return ring_open(&p->log, folder.at, LOG_BYTES_MAX);
+    TRY(ring_open(&p->log, folder.at, LOG_BYTES_MAX));
+    s->logs_open++;
+    return ok();
 }
 
 static err line_keep(project *p, const log_line_record *line)

@@ -38,6 +38,9 @@ static project *project_make(substrate *s, str id)
     project *p = map_get(s->projects, id);
     if (p != NULL)
         return p;
+    // It names a folder too.
+    if (id.len == 0 || id.at[0] == '.' || str_find_byte(id, '/') < id.len)
+        return NULL;
     p = calloc(1, sizeof(*p));
     if (p == NULL)
         return NULL;
@@ -155,7 +158,7 @@ static void substrate_on_live(void *data, const store_entry *entry)
     }
     project *p = project_make(s, entry->key);
     if (p == NULL) {
-        log_fail(s->context.log, "project not served", fail(ERR_MEMORY, 0, "too many projects"),
+        log_fail(s->context.log, "project not served", fail(ERR_LIMIT, 0, "too many, or no id of a project"),
                  NULL);
         return;
     }

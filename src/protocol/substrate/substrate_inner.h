@@ -17,7 +17,8 @@ enum {
     MODULE_BYTES_MAX = 512 << 20,
     MODULE_INLINE_BYTES = 1 << 20, // larger files are read by a helper thread
     LOG_BYTES_MAX = 8 << 20,       // of a project's lines on disk
-    LOG_LINES_MAX = 1000,          // of one answer
+    LOGS_OPEN_MAX = 64,
+    LOG_LINES_MAX = 1000, // of one answer
     LOG_ANSWER_BYTES_MAX = 768 << 10,
     LOG_SEARCH_LINES = 20 * 1000, // looked through for the last lines of one function
     RECENT_MS = 30 * 1000,        // as long as workers keep a module
@@ -44,6 +45,7 @@ typedef struct project {
     uint64_t asked; // number of the newest ask; older answers are dropped
     bool removed;
     ring *log; // opened with its first line or reader
+    uint64_t log_used_ms;
 } project;
 
 struct substrate {
@@ -58,6 +60,7 @@ struct substrate {
     uint64_t numbers;
     bool complete; // the watch has given all there was
     timer *publish, *retry;
+    size_t logs_open;
     size_t works; // helper threads that still know us
     bool closing;
     void (*closed)(void *data);

@@ -34,6 +34,7 @@ struct serve {
     multiverse *multiverse;
     timer *limit;
     bool stopping;
+    int code; // to end with
 };
 
 static void serve_on_closed(void *data)
@@ -46,8 +47,8 @@ static void serve_on_closed(void *data)
 // What still hangs after this long is killed with us: children die with their parent.
 static void serve_on_limit(void *data)
 {
-    (void)data;
-    _exit(EXIT_FAILED);
+    struct serve *s = data;
+    _exit(s->code != EXIT_OK ? s->code : EXIT_FAILED);
 }
 
 static void serve_stop(void *data)
@@ -227,7 +228,11 @@ static int serve_run(cli *c, int ready)
     if (e.code == OK)
         e = multiverse_open(&s.multiverse, &settings);
     if (e.code != OK) {
-        code = serve_failed(c, e);
+        s.code = code = serve_failed(c, e);
+        if (s.multiverse != NULL)
+            serve_stop(&s);
+        while (s.multiverse != NULL)
+            loop_turn(s.loop, STOP_MS_MAX);
     } else {
         serve_say_ready(&s);
         fflush(NULL);

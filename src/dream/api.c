@@ -41,7 +41,10 @@ err api_open(multiverse *m)
     str token = base58_of(m->memory, (str){(char *)random, sizeof(random)});
     snprintf(m->token, sizeof(m->token), "dream_%.*s", STR_ARG(token));
     OWNED(fd_drop) int fd = -1;
-    TRY(socket_listen(m->settings.api_address, m->settings.api_port, false, &fd));
+    err e = socket_listen(m->settings.api_address, m->settings.api_port, false, &fd);
+    if (e.code == ERR_CONFLICT)
+        return fail(ERR_CONFLICT, e.sys, "another program listens at the control API's address");
+    TRY(e);
     uint16_t port = socket_port(fd);
     m->settings.api_port = port;
     http_server_settings settings = {

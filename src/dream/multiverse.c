@@ -43,6 +43,16 @@ universe *multiverse_find(multiverse *m, str name)
     return NULL;
 }
 
+static void multiverse_on_universe_closed(void *data);
+
+static void multiverse_on_failed_closed(void *data)
+{
+    multiverse *m = data;
+    m->failing--;
+    if (m->closing > 0)
+        multiverse_on_universe_closed(m);
+}
+
 err multiverse_add(multiverse *m, str name, const universe_settings *settings, universe **out)
 {
     if (multiverse_find(m, name) != NULL && name.len > 0)
@@ -55,7 +65,12 @@ err multiverse_add(multiverse *m, str name, const universe_settings *settings, u
     s.home = m->settings.home;
     s.name = name;
     universe *u;
-    TRY(universe_open(&u, &s));
+    err e = universe_open(&u, &s);
+    if (e.code != OK && u != NULL) {
+        m->failing++;
+        universe_close(u, multiverse_on_failed_closed, m);
+    }
+    TRY(e);
     m->universes[m->count++] = u;
     if (out != NULL)
         *out = u;
@@ -129,7 +144,7 @@ void multiverse_close(multiverse *m, void (*closed)(void *data), void *data)
     m->closed = closed;
     m->closed_data = data;
     api_close(m);
-    m->closing = 1;
+    m->closing = 1 + m->failing;
     while (m->count > 0) {
         m->closing++;
         universe_close(m->universes[--m->count], multiverse_on_universe_closed, m);
@@ -139,18 +154,11 @@ void multiverse_close(multiverse *m, void (*closed)(void *data), void *data)
 
 err multiverse_open(multiverse **out, const multiverse_settings *settings)
 {
-    multiverse *m = calloc(1, sizeof(*m));
+    multiverse *m = *out = calloc(1, sizeof(*m));
     if (m == NULL)
         return fail(ERR_MEMORY, 0, "open multiverse");
     m->settings = *settings;
     m->lock = -1;
-    err e = arena_open(&m->memory, MULTIVERSE_MEMORY_BYTES);
-    if (e.code == OK)
-        e = multiverse_start(m);
-    if (e.code != OK) {
-        multiverse_close(m, NULL, NULL);
-        return e;
-    }
-    *out = m;
-    return ok();
+    TRY(arena_open(&m->memory, MULTIVERSE_MEMORY_BYTES));
+    return multiverse_start(m);
 }

@@ -21,7 +21,8 @@ typedef struct multiverse_settings {
     void *data;
 } multiverse_settings;
 // Takes HOME/lock (ERR_BUSY: another process has it), starts the universes, opens the API, writes
-// HOME/api.json (0600).
+// HOME/api.json (0600). After an error *out is NULL, or what stands of it: the caller closes that
+// and lets the loop run until it is closed.
 err multiverse_open(multiverse **out, const multiverse_settings *settings) MUST_USE;
 // Stops everything, removes api.json, gives the lock back, then `closed(data)`.
 void multiverse_close(multiverse *m, void (*closed)(void *data), void *data);

@@ -115,6 +115,9 @@ static err universe_choose_ports(universe *u)
                         "no free port for the gateway: name one with --gateway-port");
         u->gateway_port++;
     }
+    // A full disk is no reason not to start with what is known.
+    if (u->shift == had_shift && u->gateway_port == had_gateway)
+        return ok();
     return universe_remember(u);
 }
 
@@ -228,12 +231,14 @@ static err universe_start(universe *u)
 
 err universe_open(universe **out, const universe_settings *settings)
 {
+    *out = NULL;
     if (!universe_name_is_valid(settings->name))
         return fail(ERR_SYNTAX, 0,
                     "a universe's name is 1 to 32 lower-case letters, digits or '-'");
     universe *u = calloc(1, sizeof(*u));
     if (u == NULL)
         return fail(ERR_MEMORY, 0, "open universe");
+    *out = u;
     u->settings = *settings;
     u->started_real_ms = clock_real_ms();
     err e = arena_open(&u->memory, UNIVERSE_MEMORY_BYTES);
@@ -244,14 +249,7 @@ err universe_open(universe **out, const universe_settings *settings)
         e = u->folder == NULL ? fail(ERR_MEMORY, 0, "open universe")
                               : log_scope(&u->log, settings->log, "universe", u->settings.name);
     }
-    if (e.code == OK)
-        e = universe_start(u);
-    if (e.code != OK) {
-        universe_close(u, NULL, NULL);
-        return e;
-    }
-    *out = u;
-    return ok();
+    return e.code == OK ? universe_start(u) : e;
 }
 
 // ---- the end

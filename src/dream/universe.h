@@ -24,7 +24,7 @@ typedef struct universe_settings {
     bool request_log;
 } universe_settings;
 // Ready when it returns. ERR_CONFLICT: no free ports; ERR_SYNTAX: a name that cannot be, or damaged
-// files.
+// files. After an error *out is NULL, or what stands of it: the caller closes that.
 err universe_open(universe **out, const universe_settings *settings) MUST_USE;
 // Everything stops, nothing is lost; `closed(data)` when the last process of it has gone. The
 // universe is gone then.

@@ -12,10 +12,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { DOORS = 5, DOOR_TURNS_MAX = 4000, DOOR_MEMORY = 4 << 20 };
-static const protocol *const door_protocols[DOORS] = {&protocol_auth, &protocol_tns,
-                                                      &protocol_patrick, &protocol_hoarder, NULL};
-static const char *const door_names[DOORS] = {"auth", "tns", "patrick", "hoarder", "client"};
+enum { DOORS = 7, DOOR_CLIENT = 6, DOOR_TURNS_MAX = 4000, DOOR_MEMORY = 4 << 20 };
+static const protocol *const door_protocols[DOORS] = {
+    &protocol_auth, &protocol_tns, &protocol_patrick, &protocol_hoarder, &protocol_monkey,
+    &protocol_seer, NULL};
+static const char *const door_names[DOORS] = {"auth",   "tns",  "patrick", "hoarder",
+                                              "monkey", "seer", "client"};
 
 struct doors {
     char folder[64];
@@ -67,8 +69,11 @@ static void doors_open(struct doors *d)
             .name = str_of(door_names[i]),
             .folder = d->paths[i],
             .secrets_key = d->key,
+            .repositories = d->folder,
+            .program = "/bin/false",
+            .engine = "test",
             .copies = 1,
-            .doors = {.address = "127.0.0.1", .p2p = d->ports[i]},
+            .doors = {.address = "127.0.0.1", .p2p = d->ports[i], .dns = doors_free_port()},
         };
         CHECK(node_open(&d->nodes[i], &settings).code == OK);
     }
@@ -197,7 +202,7 @@ TEST(doors_answer_a_real_question)
     doors_open(&d);
     tls_context *tls = doors_tls(&d, d.authority, "client", 1);
     struct doors_wait ping =
-        doors_ask(&d, 4, tls, "POST", "/ask", doors_message(&d, MSG_node_ping));
+        doors_ask(&d, DOOR_CLIENT, tls, "POST", "/ask", doors_message(&d, MSG_node_ping));
     node_ping_reply reply;
     message_header header;
     CHECK(message_read(d.memory, ping.body, &header, message_infos[MSG_node_ping].reply, &reply)
@@ -251,7 +256,7 @@ TEST(node_whose_port_is_taken_says_so_and_leaves_nothing)
         .blobs = d.blobs,
         .universe = STR("test"),
         .name = STR("late"),
-        .folder = d.paths[4],
+        .folder = d.paths[DOOR_CLIENT],
         .copies = 1,
         .doors = {.address = "127.0.0.1", .p2p = d.ports[0]},
     };

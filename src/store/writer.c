@@ -26,7 +26,7 @@ err store_fail(sqlite3 *database, const char *what)
     // This text reaches people as it is: over the wire an error keeps no system's number.
     if ((code & 0xff) == SQLITE_FULL ||
         ((code & 0xff) == SQLITE_IOERR && (number == ENOSPC || number == EDQUOT)))
-        return fail(ERR_FULL, ENOSPC, "no space left on the store's disk");
+        return fail(ERR_FULL, 0, "no space left on the store's disk");
     switch (code & 0xff) {
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:

@@ -15,7 +15,7 @@ if [ "$1" != alone ]; then
         echo "1..0 # skip no tmpfs of our own here"; exit 0
     fi
     # shellcheck disable=SC2016,SC2086
-    exec $alone /bin/sh -c 'mount -t tmpfs -o size=96m,mode=700 none "$HOME/disk" && exec "$@"' sh $plain /bin/sh "$0" alone
+    exec $alone /bin/sh -c 'mount -t tmpfs -o size=48m,mode=700 none "$HOME/disk" && exec "$@"' sh $plain /bin/sh "$0" alone
 fi
 . "$ROOT/tests/scenario/tap.sh"
 cd "$HOME" || exit 1
@@ -59,7 +59,7 @@ while [ "$status" = 0 ] && [ "$pushes" -lt 40 ]; do
     pushes=$((pushes + 1)); note 4000; push
 done
 is "$status" 1 "pushes fill the disk until git push fails"
-echo "# after $pushes pushes: $said"
+echo "# after $pushes pushes: $(printf '%s' "$said" | tr '\n' ' ')"
 like "$said" 'No space left|no space left' "and says that there is no space left"
 is "$(answer)" PONG "the function answers"
 
@@ -89,7 +89,21 @@ said=$(dream doctor 2>&1)
 like "$said" '[Dd]isk' "dream doctor names the disk"
 is "$(answer)" PONG "the function answers"
 
+
+dream kill all >/dev/null 2>&1; fill 0
+said=$(dream new multiverse --daemon 2>&1); status=$?
+if [ "$status" = 0 ]; then is "$(answer)" PONG "the cloud starts on the full disk and the function answers"
+else like "$said" '[Nn]o space left' "the cloud does not start on the full disk and says why"; fi
+unlike "$said" Assertion "and nothing breaks by that"
+
 rm -f "$HOME/disk/filler"
+[ "$status" = 0 ] || dream new multiverse --daemon >/dev/null 2>&1
+i=0
+while [ "$(tau builds --limit 500 --json | jq -r '[.[] | select(.status != "done" and .status != "failed" and .status != "cancelled")] | length')" != 0 ] && [ "$i" -lt 100 ]; do
+    sleep 0.2; i=$((i + 1))
+done
+ok "$([ "$i" -lt 100 ]; echo $?)" "with room again every job comes to its end"
+tau builds --limit 500 --json | jq -r '.[] | select(.status != "done") | "# \(.status): \(.error)"'
 said=$(tau push -m room 2>&1); status=$?
 is "$status" 0 "with room again the same push works"
 [ "$status" = 0 ] || printf '%s\n' "$said" | sed 's/^/# /'

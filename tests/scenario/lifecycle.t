@@ -28,6 +28,10 @@ is "$(DREAM_HOME=$HOME/second dream status substrate --json | jq .nodes[0].ports
 said=$(DREAM_HOME=$HOME/third DREAM_API=127.0.0.1:2422 dream new multiverse --daemon 2>&1); status=$?
 is "$status" 0 "a third one without a word about ports"
 like "$said" '16000' "takes the next free block and says so"
+said=$(DREAM_HOME=$HOME/fourth dream new multiverse --daemon 2>&1); status=$?
+is "$status" 5 "a fourth one that wants the same control API is a conflict"
+is "$(printf '%s\n' "$said" | sed -n 1p)" "error: another program listens at the control API's address" "and says so"
+unlike "$said" Assertion "and ends in order"
 DREAM_HOME=$HOME/third dream kill all >/dev/null
 DREAM_HOME=$HOME/second dream kill all >/dev/null
 

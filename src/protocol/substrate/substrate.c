@@ -158,8 +158,8 @@ static void substrate_on_live(void *data, const store_entry *entry)
     }
     project *p = project_make(s, entry->key);
     if (p == NULL) {
-        log_fail(s->context.log, "project not served", fail(ERR_LIMIT, 0, "too many, or no id of a project"),
-                 NULL);
+        log_fail(s->context.log, "project not served",
+                 fail(ERR_LIMIT, 0, "too many, or no id of a project"), NULL);
         return;
     }
     p->removed = entry->value.at == NULL;

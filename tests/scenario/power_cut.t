@@ -62,8 +62,8 @@ push_for_ever() { # commits and pushes until told to stop; notes what git says i
 round=0
 while [ "$round" -lt "$ROUNDS" ]; do
     round=$((round + 1))
-    wanted=PONG$round
-    sed -i "s/\"P[A-Z0-9]*\", [0-9]/\"$wanted\", ${#wanted}/" code/functions/cping/ping_pong.c
+    text=PONG$round
+    sed -i "s/\"P[A-Z0-9]*\", [0-9]/\"$text\", ${#text}/" code/functions/cping/ping_pong.c
     said=$(tau push -m "answer $round" 2>&1); status=$?
     is "$status" 0 "round $round: tau push says that a new answer is live"
     [ "$status" = 0 ] || printf '%s\n' "$said" | sed 's/^/# /'
@@ -86,7 +86,7 @@ while [ "$round" -lt "$ROUNDS" ]; do
     said=$(dream new multiverse --daemon 2>&1); status=$?
     is "$status" 0 "round $round: the cloud starts from what the disk has"
     [ "$status" = 0 ] || { printf '%s\n' "$said" | sed 's/^/# /'; break; }
-    is "$(answer)" "$wanted" "round $round: and gives the answer that was live"
+    is "$(answer)" "$text" "round $round: and gives the answer that was live"
     quits 0 "round $round: the project is there" tau clone "made-$round" "$HOME/cloned-$round"
     for k in code config; do
         quits 0 "round $round: the $k repository can be fetched" git -C "$k" fetch -q origin

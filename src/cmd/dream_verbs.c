@@ -3,8 +3,8 @@
 #include "base/str.h"
 #include "cmd/dream_inner.h"
 
-#include <errno.h>
-#include <signal.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <time.h>
 
 enum { WAIT_STEP_MS = 20, KILL_WAIT_MS = 5000 };
@@ -75,28 +75,24 @@ static int verbs_universe(cli *c, size_t argument, str *out)
     return EXIT_OK;
 }
 
-// The process of the running multiverse, 0 when none says so.
-static pid_t verbs_pid(cli *c)
+// Whether the multiverse of this DREAM_HOME has given its lock back: its process is gone then,
+// even where nobody has buried it yet.
+static bool verbs_lock_is_free(cli *c)
 {
-    dream_client *api;
-    const json *status = NULL;
-    if (dream_client_open(&api, cli_arena(c), STR("")).code != OK)
-        return 0;
-    err e =
-        dream_client_json(api, cli_arena(c), STR("GET"), STR("/v1/status"), STR(""), &status, NULL);
-    dream_client_close(api);
-    return e.code == OK ? (pid_t)json_whole(status, "pid", 0) : 0;
+    const char *home = dream_home(cli_arena(c));
+    OWNED(fd_drop) int fd = -1;
+    if (home != NULL)
+        fd = open(str_format(cli_arena(c), "%s/lock", home).at, O_RDONLY | O_CLOEXEC);
+    return fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0;
 }
 
 static int verbs_kill_all(cli *c)
 {
-    pid_t pid = verbs_pid(c);
     int code = verbs_do(c, STR("POST"), STR("/v1/stop"), STR(""),
                         STR("everything of this DREAM_HOME stops"));
     // The command ends when the process has: a script may start the next one at once.
-    for (int waited = 0; code == EXIT_OK && pid > 0 && waited < KILL_WAIT_MS;
-         waited += WAIT_STEP_MS) {
-        if (kill(pid, 0) != 0 && errno == ESRCH)
+    for (int waited = 0; code == EXIT_OK && waited < KILL_WAIT_MS; waited += WAIT_STEP_MS) {
+        if (verbs_lock_is_free(c))
             return EXIT_OK;
         verbs_pause();
     }

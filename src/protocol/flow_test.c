@@ -405,6 +405,50 @@ TEST(tns_publishes_in_order_and_rolls_back)
     flow_close(&f, false);
 }
 
+struct flow_burst {
+    err errors[8];
+    size_t got, live;
+};
+
+static void flow_on_burst(void *data, err e, const void *fields)
+{
+    struct flow_burst *b = data;
+    b->errors[b->got++] = e;
+    if (e.code == OK)
+        b->live += ((const tns_publish_reply *)fields)->live;
+}
+
+TEST(tns_publications_of_one_moment_all_count)
+{
+    struct flow f;
+    struct flow_burst burst = {.got = 0};
+    flow_open(&f, NULL);
+    for (size_t i = 0; i < COUNT(burst.errors); i++) {
+        str host = str_format(f.memory, "h%zu.test.localtau", i);
+        tns_publish_request ask = {
+            .project = STR("p1"), .sequence = i, .document = flow_document(&f, host.at)};
+        mesh_ask(f.client, STR(""), MSG_tns_publish, NULL, &ask, 5000, flow_on_burst, &burst);
+    }
+    for (int i = 0; i < FLOW_TURNS_MAX && burst.got < COUNT(burst.errors); i++)
+        loop_turn(f.loop, 10);
+    CHECK(burst.got == COUNT(burst.errors) && burst.live == burst.got);
+    for (size_t i = 0; i < COUNT(burst.errors); i++)
+        CHECK(burst.errors[i].code == OK);
+    tns_lookup_request lookup = {.fqdn = STR("h7.test.localtau")};
+    tns_lookup_reply found;
+    CHECK(flow_ask(&f, MSG_tns_lookup, &lookup, &found).code == OK && found.revision == 8);
+    // Closed with some of them under way: nothing breaks.
+    burst.got = 0;
+    for (size_t i = 0; i < 4; i++) {
+        tns_publish_request ask = {
+            .project = STR("p2"), .document = flow_document(&f, "x.test.localtau")};
+        mesh_ask(f.client, STR(""), MSG_tns_publish, NULL, &ask, 5000, flow_on_burst, &burst);
+    }
+    loop_turn(f.loop, 0);
+    flow_close(&f, false);
+    CHECK(burst.got == 4);
+}
+
 TEST(tns_gives_a_route_to_one_project_only)
 {
     struct flow f;

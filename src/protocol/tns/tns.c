@@ -16,8 +16,23 @@ enum {
     REVISIONS_KEPT = 20, // older ones go with the next publication
 };
 
+struct tns_change;
+// A change that waits for its turn, in its request's arena. One commit at a time: each reads what
+// the one before it wrote, so that two publications of a project never lose against each other.
+struct tns_write {
+    struct tns_write *next;
+    struct tns *tns; // NULL: closed meanwhile
+    mesh_incoming *in;
+    str project;
+    err (*prepare)(struct tns_change *c, const void *request, void *reply);
+    const void *request;
+    void *reply;
+};
+
 struct tns {
     protocol_context context;
+    struct tns_write *writing; // its commit is on its way
+    struct tns_write *first, *last;
 };
 
 static str tns_key(arena *a, str project, uint64_t number)
@@ -127,10 +142,10 @@ static err tns_point(struct tns_change *c,
                                  record_write(c->memory, &shape_revision, next), live_revision));
 }
 
-static err tns_publish_change(struct tns_change *c,
-                              const tns_publish_request *request,
-                              tns_publish_reply *reply)
+static err tns_publish_change(struct tns_change *c, const void *fields, void *answer)
 {
+    const tns_publish_request *request = fields;
+    tns_publish_reply *reply = answer;
     mesh *m = c->tns->context.mesh;
     const json *document;
     TRY(json_read(c->memory, request->document, &document, NULL));
@@ -175,7 +190,8 @@ static err tns_publish_change(struct tns_change *c,
     return tns_point(c, first ? NULL : &live, first ? 0 : live_revision, &next, document);
 }
 
-static err tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *in, str project)
+static err
+tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *in, str project)
 {
     *c = (struct tns_change){.tns = t,
                              .memory = mesh_incoming_arena(in),
@@ -187,28 +203,75 @@ static err tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *i
     return c->changes == NULL ? fail(ERR_MEMORY, 0, "publish") : ok();
 }
 
+static void tns_write_next(struct tns *t);
+
+static void tns_on_written(void *data, err e, uint64_t revision)
+{
+    (void)revision;
+    struct tns_write *w = data;
+    struct tns *t = w->tns;
+    if (t != NULL)
+        t->writing = NULL;
+    if (e.code != OK)
+        mesh_answer_err(w->in, e);
+    else
+        mesh_answer(w->in, w->reply);
+    if (t != NULL && e.code != ERR_CLOSED)
+        tns_write_next(t);
+}
+
+static void tns_write_next(struct tns *t)
+{
+    while (t->writing == NULL && t->first != NULL) {
+        struct tns_write *w = t->first;
+        t->first = w->next;
+        struct tns_change c;
+        err e = tns_change_open(&c, t, w->in, w->project);
+        if (e.code == OK)
+            e = w->prepare(&c, w->request, w->reply);
+        if (e.code != OK) {
+            mesh_answer_err(w->in, e);
+        } else if (c.count == 0) {
+            mesh_answer(w->in, w->reply);
+        } else {
+            t->writing = w;
+            mesh_commit(t->context.mesh, c.changes, c.count, tns_on_written, w);
+        }
+    }
+}
+
+// `like` is copied.
+static void tns_write_add(struct tns *t, const struct tns_write *like, size_t reply_bytes)
+{
+    arena *a = mesh_incoming_arena(like->in);
+    struct tns_write *w = arena_take(a, sizeof(*w));
+    void *reply = arena_take(a, reply_bytes);
+    if (w == NULL || reply == NULL) {
+        mesh_answer_err(like->in, fail(ERR_MEMORY, 0, "publish"));
+        return;
+    }
+    *w = *like;
+    w->tns = t;
+    w->reply = reply;
+    *(t->first != NULL ? &t->last->next : &t->first) = w;
+    t->last = w;
+    tns_write_next(t);
+}
+
 static void
 tns_on_publish(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
-    struct tns *t = data;
     const tns_publish_request *request = fields;
-    struct tns_change c;
-    tns_publish_reply *reply = arena_take(mesh_incoming_arena(in), sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "publish")
-                          : tns_change_open(&c, t, in, request->project);
-    if (e.code == OK)
-        e = tns_publish_change(&c, request, reply);
-    if (e.code != OK)
-        mesh_answer_err(in, e);
-    else
-        record_commit(t->context.mesh, in, c.changes, c.count, reply);
+    struct tns_write w = {
+        .in = in, .project = request->project, .prepare = tns_publish_change, .request = request};
+    tns_write_add(data, &w, sizeof(tns_publish_reply));
 }
 
-static err tns_live_set_change(struct tns_change *c,
-                               const tns_live_set_request *request,
-                               tns_live_set_reply *reply)
+static err tns_live_set_change(struct tns_change *c, const void *fields, void *answer)
 {
+    const tns_live_set_request *request = fields;
+    tns_live_set_reply *reply = answer;
     mesh *m = c->tns->context.mesh;
     revision_record live, next;
     uint64_t live_revision;
@@ -235,18 +298,10 @@ static void
 tns_on_live_set(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
-    struct tns *t = data;
     const tns_live_set_request *request = fields;
-    struct tns_change c;
-    tns_live_set_reply *reply = arena_take(mesh_incoming_arena(in), sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "set live")
-                          : tns_change_open(&c, t, in, request->project);
-    if (e.code == OK)
-        e = tns_live_set_change(&c, request, reply);
-    if (e.code != OK)
-        mesh_answer_err(in, e);
-    else
-        record_commit(t->context.mesh, in, c.changes, c.count, reply);
+    struct tns_write w = {
+        .in = in, .project = request->project, .prepare = tns_live_set_change, .request = request};
+    tns_write_add(data, &w, sizeof(tns_live_set_reply));
 }
 
 static void
@@ -372,40 +427,31 @@ tns_on_lookup(void *data, mesh_incoming *in, const message_header *header, const
 
 // The project's pointer and routes go; its revisions stay until their project's name is used no
 // more.
+static err tns_remove_change(struct tns_change *c, const void *fields, void *answer)
+{
+    (void)fields;
+    tns_remove_reply *reply = answer;
+    revision_record live;
+    const json *former, *nothing;
+    err e = record_get(c->tns->context.mesh, c->memory, STR("tns.live"), c->project,
+                       &shape_revision, &live, NULL);
+    if (e.code != OK)
+        return e.code == ERR_ABSENT ? ok() : e;
+    TRY(tns_document(c->tns, c->memory, c->project, live.number, &former));
+    TRY(json_read(c->memory, STR("{}"), &nothing, NULL));
+    TRY(tns_exchange_routes(c, former, nothing));
+    reply->existed = true;
+    return tns_add(c, record_delete(STR("tns.live"), c->project));
+}
+
 static void
 tns_on_remove(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
-    struct tns *t = data;
     const tns_remove_request *request = fields;
-    arena *a = mesh_incoming_arena(in);
-    struct tns_change c;
-    tns_remove_reply *reply = arena_take(a, sizeof(*reply));
-    err e = reply == NULL ? fail(ERR_MEMORY, 0, "remove")
-                          : tns_change_open(&c, t, in, request->project);
-    revision_record live;
-    const json *former, *nothing;
-    if (e.code == OK)
-        e = record_get(t->context.mesh, a, STR("tns.live"), request->project, &shape_revision,
-                       &live, NULL);
-    if (e.code == ERR_ABSENT) {
-        mesh_answer(in, reply);
-        return;
-    }
-    if (e.code == OK)
-        e = tns_document(t, a, request->project, live.number, &former);
-    if (e.code == OK)
-        e = json_read(a, STR("{}"), &nothing, NULL);
-    if (e.code == OK)
-        e = tns_exchange_routes(&c, former, nothing);
-    if (e.code == OK)
-        e = tns_add(&c, record_delete(STR("tns.live"), request->project));
-    if (e.code != OK) {
-        mesh_answer_err(in, e);
-        return;
-    }
-    reply->existed = true;
-    record_commit(t->context.mesh, in, c.changes, c.count, reply);
+    struct tns_write w = {
+        .in = in, .project = request->project, .prepare = tns_remove_change, .request = request};
+    tns_write_add(data, &w, sizeof(tns_remove_reply));
 }
 
 static err tns_open(void **state, const protocol_context *context)
@@ -436,7 +482,10 @@ static err tns_open(void **state, const protocol_context *context)
 
 static void tns_close(void *state, void (*closed)(void *data), void *data)
 {
-    free(state);
+    struct tns *t = state;
+    if (t->writing != NULL)
+        t->writing->tns = NULL;
+    free(t);
     closed(data);
 }
 

@@ -79,10 +79,27 @@ void tell_request(worker *w, http_exchange *x, unsigned status, uint64_t bytes, 
                                    .real_ms = clock_real_ms()});
 }
 
+// The loop's delays are counted in powers of two: the upper end of the one that holds p99.9.
+static uint64_t kept_us_p999(worker *w)
+{
+    loop_delays d;
+    loop_delays_read(w->loop, &d);
+    uint64_t total = 0, seen = 0;
+    for (size_t i = 0; i < COUNT(d.count); i++)
+        total += d.count[i];
+    for (size_t i = 0; i < COUNT(d.count); i++) {
+        seen += d.count[i];
+        if (seen * 1000 >= total * 999)
+            return 1ULL << (i + 1);
+    }
+    return 0;
+}
+
 static void functions_tell(worker *w)
 {
     call_count_record list[COUNTS_PER_MESSAGE];
-    worker_counts counts = {.slot = w->slot, .functions = {.at = list}};
+    worker_counts counts = {
+        .slot = w->slot, .functions = {.at = list}, .kept_us_p999 = kept_us_p999(w)};
     size_t at = 0;
     str key;
     void *value;

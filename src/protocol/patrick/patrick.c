@@ -73,6 +73,7 @@ static err patrick_open(void **state, const protocol_context *context)
 
 static void patrick_close(void *state, void (*closed)(void *data), void *data)
 {
+    patrick_push_close(state);
     free(state);
     closed(data);
 }

@@ -9,6 +9,8 @@ enum { JOB_LOG_BYTES_MAX = 10 * 1024 * 1024, JOBS_LISTED_MAX = 500, DEPLOYMENT_S
 struct patrick {
     protocol_context context;
     uint64_t last_sequence; // grows: real time in microseconds, or one more than the last
+    struct push *recording;    // its commit is on its way
+    struct push *first, *last; // wait for it
     bool closed;
 };
 
@@ -21,6 +23,7 @@ bool patrick_job_has_ended(str state);
 void patrick_job_changes(arena *a, const job_record *job, store_change *changes, size_t *count);
 
 err patrick_push_serve(struct patrick *p) MUST_USE;
+void patrick_push_close(struct patrick *p); // what is being recorded forgets us
 err patrick_jobs_serve(struct patrick *p) MUST_USE;
 err patrick_log_serve(struct patrick *p) MUST_USE;
 void patrick_http(void *state, http_exchange *x);

@@ -11,13 +11,19 @@
 
 enum { ASK_MS = 10 * 1000 };
 
-// One push on its way, in the incoming's arena.
+// One push on its way, in the incoming's arena. They are recorded one after the other: each pairs
+// with what the one before it wrote, so that of two pushes of one moment the later has both.
 struct push {
-    struct patrick *patrick;
+    struct push *next;
+    struct patrick *patrick; // NULL: closed meanwhile
     mesh_incoming *in;
     const patrick_push_request *request;
     repository_record repository;
+    const project_record *project; // NULL: of none yet
+    patrick_push_reply *reply;
 };
+
+static void push_record_next(struct patrick *patrick);
 
 static bool push_is_commit(str text)
 {
@@ -119,8 +125,35 @@ static bool push_is_lonely(struct push *p, const project_record *project)
            push_head(p, is_code ? project->configuration : project->code).len == 0;
 }
 
-static void push_record(struct push *p, const project_record *project)
+static void push_on_recorded(void *data, err e, uint64_t revision)
 {
+    (void)revision;
+    struct push *p = data;
+    struct patrick *patrick = p->patrick;
+    if (patrick != NULL)
+        patrick->recording = NULL;
+    if (e.code != OK)
+        mesh_answer_err(p->in, e);
+    else
+        mesh_answer(p->in, p->reply);
+    if (patrick != NULL && e.code != ERR_CLOSED)
+        push_record_next(patrick);
+}
+
+static void push_commit(struct push *p, const store_change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (changes[i].verb == STORE_PUT && changes[i].value.at == NULL) {
+            mesh_answer_err(p->in, fail(ERR_MEMORY, 0, "record push"));
+            return;
+        }
+    p->patrick->recording = p;
+    mesh_commit(p->patrick->context.mesh, changes, count, push_on_recorded, p);
+}
+
+static void push_record(struct push *p)
+{
+    const project_record *project = p->project;
     arena *a = mesh_incoming_arena(p->in);
     mesh *m = p->patrick->context.mesh;
     str ref = p->request->ref;
@@ -141,9 +174,9 @@ static void push_record(struct push *p, const project_record *project)
     size_t count = 0;
     changes[count++] =
         record_put(STR("patrick.head"), p->repository.id, p->request->after, STORE_ANY);
-    patrick_push_reply *reply = arena_take(a, sizeof(*reply));
+    p->reply = arena_take(a, sizeof(*p->reply));
     job_record *job = arena_take(a, sizeof(*job));
-    if (reply == NULL || job == NULL) {
+    if (p->reply == NULL || job == NULL) {
         mesh_answer_err(p->in, fail(ERR_MEMORY, 0, "record push"));
         return;
     }
@@ -155,10 +188,34 @@ static void push_record(struct push *p, const project_record *project)
             job->publish = push_completes(p, project->id, changes, &count);
         patrick_job_changes(a, job, changes, &count);
         changes[count++] = record_put(STR("patrick.push"), unique, job->id, STORE_ANY);
-        reply->jobs.at = job;
-        reply->jobs.count = 1;
+        p->reply->jobs.at = job;
+        p->reply->jobs.count = 1;
     }
-    record_commit(m, p->in, changes, count, reply);
+    push_commit(p, changes, count);
+}
+
+static void push_record_next(struct patrick *patrick)
+{
+    while (patrick->recording == NULL && patrick->first != NULL) {
+        struct push *p = patrick->first;
+        patrick->first = p->next;
+        push_record(p);
+    }
+}
+
+static void push_record_add(struct push *p, const project_record *project)
+{
+    struct patrick *patrick = p->patrick;
+    p->project = project;
+    *(patrick->first != NULL ? &patrick->last->next : &patrick->first) = p;
+    patrick->last = p;
+    push_record_next(patrick);
+}
+
+void patrick_push_close(struct patrick *patrick)
+{
+    if (patrick->recording != NULL)
+        patrick->recording->patrick = NULL;
 }
 
 static void push_on_project(void *data, err e, const void *fields)
@@ -181,7 +238,7 @@ static void push_on_project(void *data, err e, const void *fields)
     kept->id = str_copy(a, from->id);
     kept->configuration = str_copy(a, from->configuration);
     kept->code = str_copy(a, from->code);
-    push_record(p, kept);
+    push_record_add(p, kept);
 }
 
 static void push_on_repository(void *data, err e, const void *fields)
@@ -200,8 +257,8 @@ static void push_on_repository(void *data, err e, const void *fields)
                                         .kind = str_copy(a, r->kind),
                                         .project = str_copy(a, r->project)};
     if (p->repository.project.len == 0) {
-        push_record(
-            p, NULL); // known, but of no project yet: remember the head, there is nothing to build
+        // Known, but of no project yet: remember the head, there is nothing to build.
+        push_record_add(p, NULL);
         return;
     }
     auth_project_get_request ask = {.id = p->repository.project};

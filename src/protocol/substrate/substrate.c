@@ -176,6 +176,7 @@ static void substrate_on_live(void *data, const store_entry *entry)
 static void substrate_on_counts(void *data, const worker_counts *counts)
 {
     substrate *s = data;
+    s->kept_us_p999 = counts->kept_us_p999; // of the worker that told last: they serve alike
     for (size_t i = 0; i < counts->functions.count; i++) {
         const call_count_record *from = &counts->functions.at[i];
         function_count *to = map_get(s->counts, from->function);
@@ -198,6 +199,7 @@ substrate_on_status(void *data, mesh_incoming *in, const message_header *header,
     substrate_status_reply reply = {
         .workers = s->workers != NULL ? workers_serving(s->workers) : 0,
         .restarts = s->workers != NULL ? workers_restarts(s->workers) : 0,
+        .kept_us_p999 = s->kept_us_p999,
     };
     size_t room = 0, at = 0;
     str key;

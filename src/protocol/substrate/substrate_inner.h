@@ -52,11 +52,12 @@ struct substrate {
     protocol_context context;
     workers *workers; // NULL once they are gone
     mesh_watch *watch;
-    map *projects;       // id -> project
-    map *counts;         // function id -> function_count
-    map *modules;        // hash -> (any) of all live documents
-    document_ask *asked; // documents on their way
-    size_t asks;         // so many
+    map *projects;         // id -> project
+    uint64_t kept_us_p999; // how long workers' loops are kept from their next event
+    map *counts;           // function id -> function_count
+    map *modules;          // hash -> (any) of all live documents
+    document_ask *asked;   // documents on their way
+    size_t asks;           // so many
     uint64_t numbers;
     bool complete; // the watch has given all there was
     timer *publish, *retry;

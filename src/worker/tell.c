@@ -90,7 +90,7 @@ static uint64_t kept_us_p999(worker *w)
     for (size_t i = 0; i < COUNT(d.count); i++) {
         seen += d.count[i];
         if (seen * 1000 >= total * 999)
-            return 1ULL << (i + 1);
+            return 1ULL << i;
     }
     return 0;
 }

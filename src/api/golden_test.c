@@ -31,6 +31,7 @@ static const struct {
     {"auth.repository.get", "TTT", "L"},
     {"auth.repository.list", "T", "L"},
     {"auth.repository.delete", "T", "F"},
+    {"auth.repository.hook", "T", "TT"},
     {"auth.hook.secret", "T", "TT"},
     {"auth.deploy.key", "T", "T"},
     {"auth.project.create", "TTTTT", "L"},

@@ -104,3 +104,4 @@ int tau_cancel(cli *c);
 int tau_retry(cli *c);
 int tau_logs(cli *c); // tau_logs.c
 int tau_rollback(cli *c);
+int tau_webhook(cli *c); // tau_webhook.c

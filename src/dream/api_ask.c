@@ -33,6 +33,7 @@ static const char *const people_may[] = {
     "auth.repository.get",
     "auth.repository.list",
     "auth.repository.delete",
+    "auth.repository.hook",
     "auth.project.create",
     "auth.project.get",
     "auth.project.list",

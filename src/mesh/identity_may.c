@@ -22,6 +22,7 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
     [MSG_auth_repository_get] = READERS,
     [MSG_auth_repository_list] = READERS,
     [MSG_auth_repository_delete] = CLIENT,
+    [MSG_auth_repository_hook] = CLIENT,
     [MSG_auth_hook_secret] = ROLE_PATRICK | NOBODY,
     [MSG_auth_deploy_key] = ROLE_MONKEY | NOBODY,
     [MSG_auth_project_create] = CLIENT,

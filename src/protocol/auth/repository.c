@@ -227,6 +227,32 @@ auth_on_deploy_key(void *data, mesh_incoming *in, const message_header *header, 
         mesh_answer(in, &reply);
 }
 
+static void auth_on_repository_hook(void *data,
+                                    mesh_incoming *in,
+                                    const message_header *header,
+                                    const void *fields)
+{
+    (void)header;
+    struct auth *a = data;
+    const auth_repository_hook_request *request = fields;
+    arena *memory = mesh_incoming_arena(in);
+    repository_record r;
+    store_entry sealed;
+    auth_repository_hook_reply reply = {0};
+    err e = record_get(a->context.mesh, memory, STR("auth.repository"), request->id,
+                       &shape_repository, &r, NULL);
+    if (e.code == OK)
+        e = mesh_get(a->context.mesh, STR("auth.hook.secret"), r.hook, memory, &sealed);
+    if (e.code == OK)
+        e = unseal(memory, a->key, r.hook, sealed.value, &reply.secret);
+    if (e.code != OK) {
+        mesh_answer_err(in, e);
+        return;
+    }
+    reply.hook = r.hook;
+    mesh_answer(in, &reply);
+}
+
 err auth_repository_serve(struct auth *a)
 {
     mesh *m = a->context.mesh;
@@ -234,6 +260,7 @@ err auth_repository_serve(struct auth *a)
     TRY(mesh_serve(m, MSG_auth_repository_get, auth_on_repository_get, a));
     TRY(mesh_serve(m, MSG_auth_repository_list, auth_on_repository_list, a));
     TRY(mesh_serve(m, MSG_auth_repository_delete, auth_on_repository_delete, a));
+    TRY(mesh_serve(m, MSG_auth_repository_hook, auth_on_repository_hook, a));
     TRY(mesh_serve(m, MSG_auth_hook_secret, auth_on_hook_secret, a));
     return mesh_serve(m, MSG_auth_deploy_key, auth_on_deploy_key, a);
 }

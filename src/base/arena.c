@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/fault.h"
 
+#include <malloc.h>
 #include <sanitizer/asan_interface.h>
 #include <stdalign.h>
 #include <stdlib.h>
@@ -110,4 +111,9 @@ void arena_drop(arena **a)
 {
     arena_close(*a);
     *a = NULL;
+}
+
+void memory_give_back(void)
+{
+    (void)malloc_trim(0);
 }

@@ -48,6 +48,9 @@ void arena_close(arena *a);                       // NULL is fine
 void arena_reset(arena *a);                       // as new; keeps its first chunk for the next use
 void arena_drop(arena **a);                       // for OWNED(arena_drop)
 
+// Gives what was freed back to the system: takes up to some milliseconds, for after large work.
+void memory_give_back(void);
+
 // Descriptors that close themselves when their scope ends; -1 is none.
 void fd_drop(int *f);
 static inline int fd_move(int *f)

@@ -9,7 +9,6 @@
 #include "base/str.h"
 #include "worker/worker_inner.h"
 
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,7 +264,7 @@ void functions_sweep(worker *w)
         forgotten++;
     }
     if (forgotten > 0)
-        (void)malloc_trim(0); // what was loaded once should cost nothing now
+        memory_give_back(); // what was loaded once should cost nothing now
 }
 
 void functions_close(worker *w)

@@ -144,6 +144,7 @@ void monkey_job_free(struct monkey_job *j)
             log_fail(m->context.log, "work folder stays", e, "job", j->id, NULL);
     }
     arena_close(j->memory);
+    memory_give_back(); // a large project's job has used some hundred times what stays
     if (m->closed != NULL && m->jobs == NULL) {
         void (*closed)(void *data) = m->closed;
         void *data = m->closed_data;

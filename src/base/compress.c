@@ -77,7 +77,7 @@ static err gunzip_into(z_stream *z, str packed, buf *b)
             compress_feed(z, &packed);
         size_t left = b->bytes_max - b->len;
         // At the limit one more byte is asked for, into a spare: a file of just that size ends.
-        char spare;
+        char spare = 0;
         size_t step = left < STEP_BYTES ? left : STEP_BYTES;
         char *to = step == 0 ? &spare : buf_reserve(b, step);
         if (to == NULL)

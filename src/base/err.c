@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#ifndef __clang_analyzer__
 err fail_errno(int number, const char *what)
 {
     switch (number) {
@@ -22,6 +23,7 @@ err fail_errno(int number, const char *what)
         return fail(ERR_SYSTEM, number, what);
     }
 }
+#endif
 
 const char *err_name(err_code c)
 {

@@ -29,11 +29,11 @@ str id_new(arena *a);
 
 // Sealed secrets (XChaCha20-Poly1305, random nonce in front). `about` is authenticated, not stored:
 // a value sealed for one record cannot be moved to another.
-err seal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str plain,
-         str *out) MUST_USE;
+err seal(
+    arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str plain, str *out) MUST_USE;
 // ERR_DENIED for another key or record, or changed bytes.
-err unseal(arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str sealed,
-           str *out) MUST_USE;
+err unseal(
+    arena *a, const unsigned char key[SEAL_KEY_BYTES], str about, str sealed, str *out) MUST_USE;
 // Passwords (argon2id interactive: 70 ms, so never on a loop thread).
 err password_hash(arena *a, str password, str *out) MUST_USE;
 bool password_is(str hash, str password);

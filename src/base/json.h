@@ -17,10 +17,10 @@ typedef struct json json;
 struct json {
     json_kind kind;
     double number;
-    uint64_t whole;   // the number when it is a whole one >= 0
+    uint64_t whole; // the number when it is a whole one >= 0
     str text;
-    str name;         // the field's name when this value is a field of an object
-    size_t count;     // entries of a list or an object
+    str name;          // the field's name when this value is a field of an object
+    size_t count;      // entries of a list or an object
     const json *first; // first entry
     const json *next;  // next entry of the same list or object
 };

@@ -9,12 +9,12 @@ bool str_is(str a, str b);
 bool str_is_nocase(str a, str b); // ASCII only
 bool str_starts(str s, str prefix);
 bool str_ends(str s, str suffix);
-int str_order(str a, str b);          // as memcmp, shorter first
-size_t str_find(str s, str needle);   // index, or s.len when absent
-size_t str_find_byte(str s, char c);  // index, or s.len when absent
-str str_from(str s, size_t at);       // the rest from `at` (clamped)
-str str_first(str s, size_t len);     // the first `len` bytes (clamped)
-str str_trim(str s);                  // without blanks, tabs, CR, LF at both ends
+int str_order(str a, str b);         // as memcmp, shorter first
+size_t str_find(str s, str needle);  // index, or s.len when absent
+size_t str_find_byte(str s, char c); // index, or s.len when absent
+str str_from(str s, size_t at);      // the rest from `at` (clamped)
+str str_first(str s, size_t len);    // the first `len` bytes (clamped)
+str str_trim(str s);                 // without blanks, tabs, CR, LF at both ends
 // Cuts `*rest` at the first `separator`: returns what was before, leaves what is after.
 // When there is none, returns all and leaves an empty slice with at == NULL.
 str str_cut(str *rest, char separator);

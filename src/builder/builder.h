@@ -39,7 +39,7 @@ typedef struct build_request {
 typedef struct build_result {
     bool ok;
     bool cached;
-    bool ours; // failed by our own trouble (disk, memory, sandbox): another try may succeed
+    bool ours;       // failed by our own trouble (disk, memory, sandbox): another try may succeed
     char wasm[65];   // blob of the .wasm (hex sha256)
     char module[65]; // blob of the compiled module
     uint64_t wasm_bytes;

@@ -82,7 +82,7 @@ static void output_judge(output *o, str s)
 static str output_map(output *o, arena *a, str s)
 {
     buf mapped;
-    buf_open(&mapped, BUILD_LINE_BYTES_MAX * 8);
+    buf_open(&mapped, (size_t)BUILD_LINE_BYTES_MAX * 8);
     while (s.len > 0) {
         size_t at = str_find(s, STR("/src/"));
         bool inside = at > 0 && at < s.len && strchr("/.-_", s.at[at - 1]) == NULL &&

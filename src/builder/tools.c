@@ -58,12 +58,11 @@ static void tools_find_go(tools *t)
     FILE *f = fopen(file, "re");
     if (f == NULL)
         return;
-    int minor = 0;
-    if (fscanf(f, "go1.%d", &minor) == 1 && fseek(f, 0, SEEK_SET) == 0 &&
-        fgets(t->go_version, sizeof(t->go_version), f) != NULL) {
-        t->go_version[strcspn(t->go_version, "\n")] = '\0';
-        memmove(t->go_version, t->go_version + 2, strlen(t->go_version) - 1);
-        if (minor >= GO_MINOR_MIN)
+    char line[sizeof(t->go_version)];
+    if (fgets(line, sizeof(line), f) != NULL && strncmp(line, "go1.", 4) == 0) {
+        line[strcspn(line, "\n")] = '\0';
+        (void)snprintf(t->go_version, sizeof(t->go_version), "%s", line + 2);
+        if (strtol(line + 4, NULL, 10) >= GO_MINOR_MIN)
             t->go_problem = NULL;
     }
     (void)fclose(f);

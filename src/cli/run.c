@@ -329,8 +329,8 @@ static int run_line(cli *c, int argc, char **argv)
     }
     int code;
     if (help)
-        return cli_help(c, words, c->verb != NULL ? matched : count);
-    if (c->verb == NULL)
+        return cli_help(c, words, matched > 0 ? matched : count);
+    if (matched == 0)
         return run_builtin(c, argc, argv, words, count, &code) ? code
                                                                : verb_unknown(c, words, count);
     code = line_read(c, argc, argv, matched);

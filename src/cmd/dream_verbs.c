@@ -202,7 +202,7 @@ static int inject_replay(cli *c, const patrick_replay_request *request)
     dream_client_close(api);
     if (cli_json(c)) {
         OWNED(buf_close) buf out;
-        buf_open(&out, 2 * MESSAGE_BYTES_MAX);
+        buf_open(&out, (size_t)2 * MESSAGE_BYTES_MAX);
         json_writer w = {.out = &out};
         message_json_write(&w, NULL, message_infos[MSG_patrick_replay].reply, &reply);
         cli_json_out(c, buf_str(&out));

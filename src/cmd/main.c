@@ -16,7 +16,8 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "worker") == 0)
         return worker_main();
     if (argc > 1 && strcmp(argv[1], "compile") == 0) {
-        // A child of a build ends at once: nothing to tidy, and no leak check where ptrace is denied.
+        // A child of a build ends at once: nothing to tidy, and no leak check where ptrace is
+        // denied.
         int code = compile_main(argc - 1, argv + 1);
         fflush(NULL);
         _exit(code);

@@ -266,7 +266,7 @@ static int job_watch(tau *t, job_record *job, int signals, bool live)
     log_view view = {.id = job->id, .plain = false};
     buf_open(&view.rest, JOBS_JSON_BYTES);
     int code = EXIT_OK;
-    err e = ok();
+    err e;
     for (;;) {
         // The state before the log: what is logged before the end is shown before it.
         e = job_get(t, view.id, job);
@@ -398,7 +398,7 @@ static int build_log(tau *t, job_record *job)
     int signals = follow ? signals_open(&before) : -1;
     log_view view = {.id = job->id, .plain = true};
     buf_open(&view.rest, JOBS_JSON_BYTES);
-    err e = ok();
+    err e;
     bool interrupted = false;
     for (;;) {
         e = log_more(t, &view);
@@ -485,7 +485,7 @@ int tau_builds(cli *c)
 static int job_command(cli *c, message_kind kind, const char *said)
 {
     OWNED(tau_close) tau t;
-    job_record job;
+    job_record job = {0};
     int code = tau_open(c, &t, TAU_PROJECT | TAU_CLOUD);
     if (code == EXIT_OK)
         code = job_find(&t, cli_argument(c, 0), &job);

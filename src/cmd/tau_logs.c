@@ -150,9 +150,9 @@ int tau_rollback(cli *c)
     err e = tau_ask(&t, MSG_tns_list, &list, &all);
     if (e.code != OK)
         return tau_failed(&t, e);
-    const revision_record *live, *to;
+    const revision_record *live = NULL, *to = NULL;
     code = revision_choose(&t, &all, &live, &to);
-    if (code != EXIT_OK)
+    if (code != EXIT_OK || live == NULL || to == NULL)
         return code;
     uint64_t began = clock_now_ms();
     tns_live_set_request ask = {.project = t.id, .revision = to->number, .expected = live->number};

@@ -187,7 +187,7 @@ int tau_new_project(cli *c)
     if (file_exists(t.root))
         return tau_fail(&t, EXIT_CONFLICT, STR("choose another name or --location"),
                         "there is %s already", t.root);
-    repository_record repositories[2];
+    repository_record repositories[2] = {0};
     code = project_create(&t, repositories);
     if (code != EXIT_OK)
         return code;
@@ -274,7 +274,7 @@ int tau_clone(cli *c)
     if (file_exists(t.root))
         return tau_fail(&t, EXIT_CONFLICT, STR("tau clone NAME DIR"), "there is %s already",
                         t.root);
-    repository_record repositories[2];
+    repository_record repositories[2] = {0};
     err e = project_repositories(&t, repositories);
     if (e.code == OK)
         e = checkouts_clone(&t, repositories);
@@ -299,7 +299,7 @@ int tau_delete_project(cli *c)
         return tau_fail(&t, EXIT_USAGE, STR("--yes"), "nobody can be asked whether that is meant");
     if (!cli_switch(c, "yes") && !cli_confirm(c, question, false))
         return tau_fail(&t, EXIT_FAILED, STR(""), "nothing was deleted");
-    repository_record repositories[2];
+    repository_record repositories[2] = {0};
     err e = project_repositories(&t, repositories);
     tns_remove_request live = {.project = t.id};
     tns_remove_reply removed;

@@ -47,7 +47,7 @@ static err client_find(arena *a, str *address, str *token)
     if (home == NULL)
         return fail(ERR_ABSENT, 0, "neither DREAM_HOME nor HOME is set");
     str text;
-    const json *value;
+    const json *value = NULL;
     err e = file_read(a, str_format(a, "%s/api.json", home).at, CLIENT_FILE_BYTES, &text);
     if (e.code == ERR_ABSENT)
         return fail(ERR_ABSENT, 0, "no universe is running");
@@ -173,8 +173,8 @@ static err client_error(arena *a, unsigned status, str body)
 err dream_client_json(
     dream_client *c, arena *a, str method, str path, str body, const json **out, str *text)
 {
-    unsigned status;
-    str answer;
+    unsigned status = 0;
+    str answer = {0};
     TRY(dream_client_request(c, a, method, path, body, &status, &answer));
     if (status > 299)
         return client_error(a, status, answer);
@@ -189,7 +189,7 @@ err dream_client_ask(
 {
     const message_info *info = &message_infos[kind];
     if (universe.len == 0) {
-        const json *status;
+        const json *status = NULL;
         TRY(dream_client_json(c, a, STR("GET"), STR("/v1/status"), STR(""), &status, NULL));
         const json *universes = json_field(status, "universes");
         if (universes == NULL || universes->first == NULL)
@@ -197,11 +197,11 @@ err dream_client_ask(
         universe = json_text(universes->first, "universe");
     }
     OWNED(buf_close) buf body;
-    buf_open(&body, 2 * MESSAGE_BYTES_MAX);
+    buf_open(&body, (size_t)2 * MESSAGE_BYTES_MAX);
     json_writer w = {.out = &body};
     message_json_write(&w, NULL, info->request, request);
     TRY(body.error);
-    const json *value;
+    const json *value = NULL;
     str path = str_format(a, "/v1/universes/%.*s/ask/%s", STR_ARG(universe), info->subject);
     TRY(dream_client_json(c, a, STR("POST"), path, buf_str(&body), &value, NULL));
     return message_json_read(a, value, info->reply, reply);

@@ -65,7 +65,7 @@ struct conn {
     bool end_told;
     bool broken;    // a write failed: nothing more goes out
     bool finishing; // conn_close_after_writes: the owner is gone, bytes still go
-    bool hurried;    // finishing without waiting for the peer's end
+    bool hurried;   // finishing without waiting for the peer's end
     bool closing;
     char address[CONN_ADDRESS_MAX];
 };

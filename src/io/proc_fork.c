@@ -29,6 +29,12 @@ enum {
     CLOSE_RANGE_ON_EXEC = 4 // CLOSE_RANGE_CLOEXEC, which glibc and linux headers both claim
 };
 
+#ifdef __SANITIZE_THREAD__
+// The sanitizer's own clone() takes any child for a copy: it then forgets each thread but this one.
+int __clone(int (*run)(void *), void *stack, int flags, void *data, ...);
+#define clone __clone
+#endif
+
 typedef enum {
     STEP_NONE,
     STEP_PARENT,
@@ -97,7 +103,7 @@ child_move_fds(child_plan *plan)
             return false;
     }
     for (int i = 0; i < plan->fd_count; i++)
-        if (dup2(plan->fds[i], i) < 0)
+        if (syscall(SYS_dup3, plan->fds[i], i, 0) < 0) // raw: a sanitizer's book of them is shared
             return false;
     // A library may have opened something without close-on-exec; older kernels do without this.
     (void)syscall(SYS_close_range, plan->fd_count, ~0U, CLOSE_RANGE_ON_EXEC);
@@ -107,7 +113,7 @@ child_move_fds(child_plan *plan)
 __attribute__((no_sanitize_address, no_sanitize_undefined, no_sanitize_thread)) static void
 child_reset_signals(void)
 {
-    // Raw calls: a sanitizer's own book of handlers is the parent's as well.
+    // Raw calls here too, for the book of handlers.
     const unsigned long nothing[4] = {0};
     for (int number = 1; number <= KERNEL_SIGNALS; number++)
         (void)syscall(SYS_rt_sigaction, number, nothing, NULL, sizeof(nothing[0]));

@@ -213,6 +213,7 @@ static const struct {
     {"auth.repository.get", "atspmhbgc"},
     {"auth.repository.list", "atspmhbgc"},
     {"auth.repository.delete", "c"},
+    {"auth.repository.hook", "c"},
     {"auth.hook.secret", "p"},
     {"auth.deploy.key", "m"},
     {"auth.project.create", "c"},

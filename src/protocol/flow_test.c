@@ -478,8 +478,8 @@ TEST(tns_publications_of_one_moment_all_count)
     // Closed with some of them under way: nothing breaks.
     burst.got = 0;
     for (size_t i = 0; i < 4; i++) {
-        tns_publish_request ask = {
-            .project = STR("p2"), .document = flow_document(&f, "x.test.localtau")};
+        tns_publish_request ask = {.project = STR("p2"),
+                                   .document = flow_document(&f, "x.test.localtau")};
         mesh_ask(f.client, STR(""), MSG_tns_publish, NULL, &ask, 5000, flow_on_burst, &burst);
     }
     loop_turn(f.loop, 0);

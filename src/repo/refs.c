@@ -31,7 +31,7 @@ static bool refs_is_version_two(str protocol)
 static void refs_write_version_two(buf *out)
 {
     static const char *const lines[] = {
-        "version 2\n",      AGENT "\n",
+        "version 2\n",      (AGENT "\n"),
         "ls-refs=unborn\n", "fetch=shallow wait-for-done\n",
         "server-option\n",  "object-format=sha1\n",
     };

@@ -14,6 +14,12 @@
 
 static void announce_next(forge_visit *c);
 
+// Why this change is put back, NULL when it stays. Without the memory to note it, none stays.
+static const char *settle_refusal(const forge_visit *c, size_t i)
+{
+    return c->refused != NULL ? c->refused[i] : "out of memory";
+}
+
 static void announce_refuse(forge_visit *c, size_t i, const char *why)
 {
     const char *text = str_c(c->memory, str_of(why));
@@ -85,7 +91,7 @@ static const char *settle_why(void *data, str ref)
     forge_visit *c = data;
     for (size_t i = 0; i < c->changes_count; i++)
         if (str_is(c->changes[i].ref, ref))
-            return c->refused[i];
+            return settle_refusal(c, i);
     return NULL;
 }
 
@@ -115,9 +121,9 @@ static void settle_answer(forge_visit *c)
     if (c->head.report_status)
         push_report_rewrite(buf_str(&report), settle_why, c, &again);
     for (size_t i = 0; i < c->changes_count; i++)
-        if (c->refused[i] != NULL)
+        if (settle_refusal(c, i) != NULL)
             buf_add_format(&c->said, "error: %.*s is not pushed: %s\n", STR_ARG(c->changes[i].ref),
-                           c->refused[i]);
+                           settle_refusal(c, i));
     if (c->head.side_band) {
         buf_add(&out, buf_str(&shown));
         settle_say(&out, buf_str(&c->said));
@@ -162,7 +168,7 @@ static void settle_back_work(void *data)
     forge_visit *c = data;
     repo_push_release(c->repository->path);
     for (size_t i = 0; i < c->changes_count; i++) {
-        if (c->refused[i] == NULL)
+        if (settle_refusal(c, i) == NULL)
             continue;
         err e = repo_put_back(c->repository->path, &c->changes[i]);
         if (e.code != OK)
@@ -189,7 +195,7 @@ static void settle_on_told(forge_visit *c)
         return;
     }
     for (size_t i = 0; c->head.atomic && i < c->changes_count; i++)
-        if (c->refused[i] == NULL)
+        if (settle_refusal(c, i) == NULL)
             c->refused[i] = "another ref of this atomic push was refused";
     c->worked = ok();
     visit_work(c, settle_back_work, settle_on_back);

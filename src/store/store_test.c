@@ -379,10 +379,28 @@ TEST(store_refuses_damaged_foreign_and_newer_files)
 }
 
 // ---- a disk of one megabyte, in a mount namespace of a child's own
+static bool mapping_put(const char *path, const char *text)
+{
+    int f = open(path, O_WRONLY | O_CLOEXEC);
+    bool good = f >= 0 && write(f, text, strlen(text)) == (ssize_t)strlen(text);
+    if (f >= 0)
+        (void)close(f);
+    return good;
+}
+
 static bool small_disk_mount(const char *folder)
 {
     uid_t user = geteuid();
+    gid_t group = getegid();
     if (unshare(user == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0)
+        return false;
+    // In a user namespace of its own an ordinary user is nobody until mapped to itself.
+    char uids[32], gids[32];
+    (void)snprintf(uids, sizeof uids, "%u %u 1", user, user);
+    (void)snprintf(gids, sizeof gids, "%u %u 1", group, group);
+    if (user != 0 &&
+        !(mapping_put("/proc/self/setgroups", "deny") && mapping_put("/proc/self/uid_map", uids) &&
+          mapping_put("/proc/self/gid_map", gids)))
         return false;
     (void)mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     return mount("tmpfs", folder, "tmpfs", 0, "size=1m") == 0;

@@ -132,7 +132,8 @@ uint32_t preview_write(guest *g, wasmtime_val_raw_t *values)
     uint64_t written = 0;
     for (uint32_t i = 0; i < count; i++) {
         str bytes;
-        if (!guest_text(g, u32_at(vectors + 8 * i), u32_at(vectors + 8 * i + 4), &bytes))
+        if (!guest_text(g, u32_at(vectors + (size_t)8 * i), u32_at(vectors + (size_t)8 * i + 4),
+                        &bytes))
             return WASI_FAULT;
         guest_output_write(&g->call->output, stream, bytes);
         written += bytes.len;
@@ -231,7 +232,7 @@ static uint32_t poll_read(const uint8_t *subscriptions, uint32_t count, poll_pla
 {
     *plan = (poll_plan){.due_ns = UINT64_MAX};
     for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *s = subscriptions + SUBSCRIPTION_BYTES * i;
+        const uint8_t *s = subscriptions + (size_t)SUBSCRIPTION_BYTES * i;
         uint64_t due;
         if (s[8] != 0) {
             plan->streams = true;
@@ -252,11 +253,11 @@ poll_answer(const uint8_t *subscriptions, uint32_t count, const poll_plan *plan,
     uint32_t written = 0;
     for (uint32_t i = 0; i < count; i++) {
         uint8_t s[SUBSCRIPTION_BYTES]; // events may lie over subscriptions
-        memcpy(s, subscriptions + SUBSCRIPTION_BYTES * i, sizeof s);
+        memcpy(s, subscriptions + (size_t)SUBSCRIPTION_BYTES * i, sizeof s);
         uint64_t due = 0;
         if (s[8] == 0 && clock_due(s, &due) && due > (plan->streams ? 0 : plan->due_ns))
             continue;
-        uint8_t *event = events + EVENT_BYTES * written++;
+        uint8_t *event = events + (size_t)EVENT_BYTES * written++;
         memset(event, 0, EVENT_BYTES);
         memcpy(event, s, 8); // userdata
         event[10] = s[8];

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid
+#define sigev_notify_thread_id _sigev_un._tid // NOLINT: the name is Linux's
 #endif
 
 // Settings that enter compiled code; vm_flags() names them. Measured on the guest matrix (see

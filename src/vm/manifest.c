@@ -73,7 +73,7 @@ static bool read_leb(reader *r, unsigned bits, uint64_t *out)
 {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < bits; shift += 7) {
-        unsigned char byte;
+        unsigned char byte = 0;
         if (!read_byte(r, &byte))
             return false;
         unsigned left = bits - shift;
@@ -134,7 +134,7 @@ static bool read_types(reader *r)
         return problem(r, (str){NULL, 0});
     r->types_count = count;
     for (uint32_t i = 0; i < count; i++) {
-        unsigned char form;
+        unsigned char form = 0;
         uint32_t len;
         if (!read_byte(r, &form))
             return false;
@@ -273,7 +273,7 @@ static bool read_imports(reader *r)
         return false;
     for (uint32_t i = 0; i < count; i++) {
         str module, name;
-        unsigned char kind;
+        unsigned char kind = 0;
         uint32_t type;
         if (!read_name(r, &module) || !read_name(r, &name) || !read_byte(r, &kind))
             return false;
@@ -315,7 +315,7 @@ static bool read_memory(reader *r)
 {
     uint32_t count;
     uint64_t min, max;
-    unsigned char flags;
+    unsigned char flags = 0;
     if (!read_count(r, FUNCTIONS_MAX, &count))
         return false;
     if (count == 0)
@@ -376,7 +376,7 @@ static bool read_exports(reader *r)
         return false;
     for (uint32_t i = 0; i < count; i++) {
         str name;
-        unsigned char kind;
+        unsigned char kind = 0;
         uint32_t index;
         if (!read_name(r, &name) || !read_byte(r, &kind) || !read_u32(r, &index))
             return false;

@@ -20,7 +20,7 @@
 enum { LINK_FD = 3, END_MS = 500, END_STEP_MS = 10 };
 
 // Leaves at once: what the process holds goes with it.
-static void worker_die(const char *what, err e)
+__attribute__((noreturn)) static void worker_die(const char *what, err e)
 {
     if (e.code != OK)
         dprintf(2, "worker: %s: %s: %s\n", what, err_name(e.code), e.what);
@@ -74,7 +74,7 @@ static err worker_take_snapshot(worker *w, const worker_snapshot *m, int fd)
 {
     snapshot *fresh;
     TRY(snapshot_map(fd, m->bytes, &fresh));
-    function **by_index = calloc(fresh->functions.count + 1, sizeof(*by_index));
+    function **by_index = calloc(fresh->functions.count + 1, sizeof(function *));
     if (by_index == NULL) {
         snapshot_unmap(fresh);
         return fail(ERR_MEMORY, 0, "take snapshot");

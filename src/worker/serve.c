@@ -425,8 +425,9 @@ const snapshot_host *serve_find_host(worker *w, const http_request *r)
     if (host.len >= sizeof(room) || w->snapshot == NULL)
         return NULL;
     if (str_ends(host, STR(".localhost"))) {
+        str ours = STR("localtau");
         memcpy(room, host.at, host.len);
-        memcpy(room + host.len - 9, "localtau", 8);
+        memcpy(room + host.len - ours.len - 1, ours.at, ours.len);
         host = (str){room, host.len - 1};
     }
     return snapshot_find_host(w->snapshot, host);

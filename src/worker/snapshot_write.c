@@ -203,7 +203,7 @@ static void parts_join(struct snapshot_parts *p, uint64_t number, buf *out)
 static err
 routes_put(struct snapshot_parts *p, const route_table *routes, const backend_table *backends)
 {
-    const route **sorted = calloc(routes->routes_count + 1, sizeof(*sorted));
+    const route **sorted = calloc(routes->routes_count + 1, sizeof(route *));
     str *known = calloc(backends->hosts_count + 1, sizeof(*known));
     if (sorted == NULL || known == NULL) {
         free(sorted);

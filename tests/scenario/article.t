@@ -61,7 +61,7 @@ url=$(tau query function ping_pong --json | jq -r '.urls[0]')
 like "$url" "^http://${fqdn%.localtau}\.localhost:8080/ping$" "tau query names the URL that browsers resolve"
 host=${url#http://}; host=${host%%/*}
 is "$(curl -s --resolve "$host:127.0.0.1" "$url")" PONG "the gateway answers there"
-is "$(tau builds --json | jq -r '.[].status' | sort -u)" done "both jobs are done"
+is "$(tau builds --json | jq -r '.[].status' | sort -u)" "done" "both jobs are done"
 is "$(tau builds --json | jq length)" 2 "one for configuration and one for code"
 is "$(tau builds --json | jq -r '[.[].assets[].name] | unique | .[]')" ping_pong "the asset is listed"
 

@@ -40,12 +40,12 @@ curl -s -o /dev/null --max-time 20 -H "Host: $fqdn" $url/flood; status=$?
 ok "$([ "$status" != 0 ]; echo $?)" "a response without end breaks off (curl says $status)"
 is "$(code $url/late)" 418 "a status after the body counts"
 is "$(code -X POST --data-binary @"$ROOT/README.md" $url/echo; cmp "$HOME/body" "$ROOT/README.md" >/dev/null && echo same)" 200same "a body comes back whole"
-for i in 1 2 3; do curl -s -H "Host: $fqdn" $url/again; done >"$HOME/fresh"
+for _ in 1 2 3; do curl -s -H "Host: $fqdn" $url/again; done >"$HOME/fresh"
 is "$(cat "$HOME/fresh")" freshfreshfresh "memory is fresh for each call"
 
-(for i in 1 2 3 4; do curl -s -o /dev/null --max-time 20 -H "Host: $fqdn" $url/spin & done; wait) &
+(for _ in 1 2 3 4; do curl -s -o /dev/null --max-time 20 -H "Host: $fqdn" $url/spin & done; wait) &
 slow=0
-for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(code $url/good)" = 200 ] || slow=$((slow + 1)); done
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ "$(code $url/good)" = 200 ] || slow=$((slow + 1)); done
 is "$slow" 0 "while loops run, others answer"
 wait
 sleep 1.2

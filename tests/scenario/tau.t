@@ -79,7 +79,7 @@ is "$(tau __complete new f)" function "completion of verbs"
 is "$(tau __complete logs '')" ping "and of functions"
 quits 0 "the other's last push is taken over" tau pull
 quits 0 "tau delete function" tau delete function ping --yes
-is "$(ls code/functions config/functions 2>/dev/null | grep -c ping)" 0 "removes its files"
+is "$(find code/functions config/functions -maxdepth 1 -name '*ping*' 2>/dev/null | wc -l)" 0 "removes its files"
 quits 0 "and the push takes it off" tau push --yes
 is "$(git -C config log -1 --format=%s)" "Delete function ping" "with a message that says so"
 fqdn=$(sed -n 's/^fqdn: //p' config/domains/GeneratedDomain.yaml)

@@ -24,7 +24,8 @@ bool auth_name_is_valid(str name)
     if (name.len == 0 || name.len > 100 || name.at[0] == '.' || name.at[0] == '-')
         return false;
     for (size_t i = 0; i < name.len; i++)
-        if (!auth_is_alphanumeric(name.at[i]) && memchr(".-_", name.at[i], 3) == NULL)
+        if (!auth_is_alphanumeric(name.at[i]) && name.at[i] != '.' && name.at[i] != '-' &&
+            name.at[i] != '_')
             return false;
     return true;
 }

@@ -8,7 +8,7 @@ enum { JOB_LOG_BYTES_MAX = 10 * 1024 * 1024, JOBS_LISTED_MAX = 500, DEPLOYMENT_S
 
 struct patrick {
     protocol_context context;
-    uint64_t last_sequence; // grows: real time in microseconds, or one more than the last
+    uint64_t last_sequence;    // grows: real time in microseconds, or one more than the last
     struct push *recording;    // its commit is on its way
     struct push *first, *last; // wait for it
     bool closed;

@@ -190,8 +190,7 @@ static err tns_publish_change(struct tns_change *c, const void *fields, void *an
     return tns_point(c, first ? NULL : &live, first ? 0 : live_revision, &next, document);
 }
 
-static err
-tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *in, str project)
+static err tns_change_open(struct tns_change *c, struct tns *t, mesh_incoming *in, str project)
 {
     *c = (struct tns_change){.tns = t,
                              .memory = mesh_incoming_arena(in),

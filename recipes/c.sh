@@ -30,7 +30,8 @@ build() {
     flags="-O2 -Wall -mbulk-memory -I$UTILS/include ${CFLAGS-}"
     if libc_wanted; then
         # shellcheck disable=SC2086 # flags are words
-        clang --target=wasm32-wasi -mexec-model=reactor $flags -Wl,--strip-debug -Wl,-z,stack-size=16384 \
+        # errno is thread-local, which clang 14 knows here in one model only.
+        clang --target=wasm32-wasi -ftls-model=local-exec -mexec-model=reactor $flags -Wl,--strip-debug -Wl,-z,stack-size=16384 \
             -Wl,--stack-first "$@" ${LDFLAGS-} -o "$OUT/main.wasm"
         return
     fi

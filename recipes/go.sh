@@ -45,7 +45,7 @@ go_prepare() {
 # Paths as the user knows them, and no header with the package's name.
 go_said() {
     sed -e '/^# /d' -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" \
-        -e "s#^\([^/: ]*\.go:\)#$SRC/\1#" \
+        -e "s#^\([^./@: ][^@: ]*\.go:\)#$SRC/\1#" \
         "$work/said" >&2
 }
 

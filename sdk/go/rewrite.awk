@@ -19,7 +19,7 @@ FNR == 1 {
     if (!skip) entry(FILENAME)
 }
 skip { next }
-/^package [A-Za-z_]/ && !done { sub(/^package [A-Za-z_0-9]+/, "package main"); done = 1 }
+/^package +[A-Za-z_0-9]+[ \t;]*(\/[\/*].*)?\r?$/ && !done { sub(/^package +[A-Za-z_0-9]+/, "package main"); done = 1 }
 /^\/\/go:wasm-module /        { module = $2; print "//" >copy; next }
 /^\/\/export [A-Za-z_]/       { if (held) print "//" >copy; name = $2; held = 1; next }
 held && /^func / {

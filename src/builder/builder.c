@@ -35,6 +35,9 @@ static err builder_set(builder *b, const builder_settings *s)
 static err builder_set_up(builder *b)
 {
     tools_find(&b->tools);
+    (void)snprintf(b->tools.host, sizeof(b->tools.host), "build-%016llx",
+                   (unsigned long long)b->place);
+    leftovers_end(b->tools.host);
     TRY(file_remove_tree(b->work)); // of a crash
     TRY(file_make_folders(b->work, 0755));
     TRY(file_make_folders(b->index, 0700));

@@ -34,9 +34,13 @@ enum {
 typedef struct tools {
     char bubblewrap[PATH_MAX], go_root[PATH_MAX], clang[PATH_MAX], go_cache[PATH_MAX];
     char go_version[64], clang_version[64];
+    char host[32]; // name of this builder's rooms, by which their leftovers are known
     const char *sandbox_problem, *go_problem, *clang_problem; // NULL: works
 } tools;
 void tools_find(tools *t);
+// Ends rooms of a builder that was killed: bubblewrap's inner half waits for ever when its outer
+// half dies between making it and telling it. Only one builder at a time has a folder. Blocks.
+void leftovers_end(const char *host);
 // Writes recipes and headers to `folder` (emptied first); `hash` is of all of them. Blocks.
 err tools_write_recipes(arena *a, const char *folder, sha256 *hash) MUST_USE;
 

@@ -130,8 +130,6 @@ static void add_go(line *l, const room *r)
 static void add_variables(line *l, const room *r)
 {
     const contract *c = r->contract;
-    for (size_t i = 0; i < c->variables_count && r->kind == ROOM_SCRIPT; i++)
-        add_three(l, "--setenv", str_c(l->memory, c->names[i]), str_c(l->memory, c->values[i]));
     add_three(l, "--setenv", "SRC", "/src");
     add_three(l, "--setenv", "OUT", "/out");
     add_three(l, "--setenv", "UTILS", "/utils");
@@ -162,7 +160,7 @@ static void add_room(line *l, const room *r)
         add(l, options[i]);
     if (r->kind != ROOM_FETCH)
         add(l, "--unshare-net");
-    add_two(l, "--hostname", "build");
+    add_two(l, "--hostname", r->tools->host);
     add_two(l, "--chdir", "/"); // /src is the room's user's, whom root becomes later
     add_two(l, "--cap-drop", "ALL");
     if (!root) {
@@ -215,6 +213,28 @@ static void add_limits(line *l, const room *r)
     add(l, "--");
 }
 
+// What says where the build's folders are stays as the room says it.
+static bool name_is_ours(str name)
+{
+    static const char *const ours[] = {"SRC", "OUT", "UTILS", "RECIPE"};
+    for (size_t i = 0; i < COUNT(ours); i++)
+        if (str_is(name, str_of(ours[i])))
+            return true;
+    return false;
+}
+
+// The user's own, for the steps alone: what runs before them as root must not obey an LD_PRELOAD or
+// a PATH.
+static void add_own_variables(line *l, const room *r)
+{
+    const contract *c = r->contract;
+    add(l, "/usr/bin/env");
+    for (size_t i = 0; i < c->variables_count; i++)
+        if (!name_is_ours(c->names[i]))
+            add(l,
+                str_format(l->memory, "%.*s=%.*s", STR_ARG(c->names[i]), STR_ARG(c->values[i])).at);
+}
+
 static void add_work(line *l, const room *r)
 {
     if (r->kind == ROOM_COMPILE) {
@@ -225,6 +245,8 @@ static void add_work(line *l, const room *r)
         add_number(l, "", r->memory_bytes);
         return;
     }
+    if (r->kind == ROOM_SCRIPT)
+        add_own_variables(l, r);
     add_two(l, "/bin/sh", r->kind == ROOM_FETCH ? "/utils/fetch.sh" : "/utils/steps.sh");
     for (size_t i = 0; i < r->contract->steps_count && r->kind == ROOM_SCRIPT; i++)
         add(l, str_format(l->memory, "/src/%.*s/%.*s.sh", STR_ARG(r->contract->folder),

@@ -116,6 +116,31 @@ TEST(room_shows_nothing_of_this_machine_and_of_other_builds)
     bench_close(&b);
 }
 
+TEST(room_gives_the_users_variables_to_the_steps_and_to_nothing_before_them)
+{
+    bench b;
+    bench_open(&b);
+    outcome o;
+    char *source = bench_script(&b, "echo path $PATH out $OUT preload $LD_PRELOAD; exit 1\n");
+    bench_write(source, ".taubyte/config.yaml",
+                "environment:\n  image: ctau/c\n  variables: {PATH: /nowhere, OUT: /tmp, "
+                "LD_PRELOAD: /tmp/own.so}\nworkflow: [build]\n");
+    build_request request = {
+        .source = source, .name = STR("f"), .path = STR("functions/f"), .call = STR("ping")};
+    bench_start(&b, &o, &request);
+    bench_wait(&b, &o);
+    CHECK(outcome_said(&o, "path /nowhere out /out preload /tmp/own.so\n"));
+    // The loader complains once for each program that would have loaded it: env sets it, the two
+    // shells see it.
+    size_t complaints = 0;
+    for (str rest = buf_str(&o.output); rest.len > 0;)
+        complaints += str_starts(str_cut(&rest, '\n'), STR("ERROR: ld.so"));
+    CHECK(complaints == 2);
+    outcome_clear(&o);
+    free(source);
+    bench_close(&b);
+}
+
 TEST(room_lets_nothing_be_written_outside)
 {
     bench b;
@@ -310,6 +335,36 @@ TEST(builds_at_once_are_kept_apart_and_identical_ones_joined)
         outcome_clear(&o[i]);
         free(sources[i]);
     }
+    bench_close(&b);
+}
+
+// A room as a killed builder leaves one behind: alive, and nobody's child that would end it.
+static pid_t leftover_start(const char *host)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        (void)execlp("bwrap", "bwrap", geteuid() == 0 ? "--unshare-pid" : "--unshare-user",
+                     "--unshare-uts", "--hostname", host, "--ro-bind", "/", "/", "/bin/sleep", "60",
+                     (char *)NULL);
+        _exit(127);
+    }
+    usleep(300 * 1000);
+    return child;
+}
+
+TEST(builder_ends_rooms_of_a_killed_one_and_nobody_elses)
+{
+    bench b;
+    bench_open(&b);
+    char host[32];
+    (void)snprintf(host, sizeof host, "%s", b.builder->tools.host);
+    pid_t ours = leftover_start(host), other = leftover_start("build-0123456789abcdef");
+    leftovers_end(host);
+    int status = 0;
+    CHECK(waitpid(ours, &status, 0) == ours && status != 0);
+    CHECK(waitpid(other, &status, WNOHANG) == 0);
+    (void)kill(other, SIGKILL);
+    CHECK(waitpid(other, &status, 0) == other);
     bench_close(&b);
 }
 

@@ -68,9 +68,8 @@ static int compile_read(arena *a, const char *in, str call, uint64_t memory_byte
         return refuse(manifest.problem);
     if (memory_bytes > 0 && manifest.memory_bytes > memory_bytes)
         return refuse(str_format(
-            a, "the module starts with %llu KiB of memory, but execution.memory allows %llu KiB",
-            (unsigned long long)manifest.memory_bytes / 1024,
-            (unsigned long long)memory_bytes / 1024));
+            a, "the module starts with %llu bytes of memory, but execution.memory allows %llu",
+            (unsigned long long)manifest.memory_bytes, (unsigned long long)memory_bytes));
     return COMPILE_OK;
 }
 

@@ -125,7 +125,9 @@ static void error_place_call(tau *t, diagnosis *place)
         place->line = at->line;
         place->column = at->column;
         place->width = at->width;
-        place->help = STR("set call: to one of them, or rename the exported function");
+        place->help = str_find(place->text, STR("exported are")) < place->text.len
+                          ? STR("set call: to one of them, or rename the exported function")
+                          : STR("export it: //export NAME in Go, TB_EXPORT(NAME) in C");
     }
 }
 

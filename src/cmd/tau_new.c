@@ -368,8 +368,6 @@ static void function_said(tau *t, const made_files *made, str application, str n
     for (size_t i = 0; i < count; i++)
         cli_print(t->c, "  %.*s %.*s   once pushed.   Next: tau push\n", STR_ARG(urls[i].method),
                   STR_ARG(urls[i].url));
-    if (found.count > 0)
-        cli_diagnoses(t->c, t->root, &found);
 }
 
 static int function_make(tau *t, const model *m, made_files *made, str application, str name)
@@ -405,6 +403,37 @@ static int function_make(tau *t, const model *m, made_files *made, str applicati
     return e.code == OK ? EXIT_OK : tau_failed(t, e);
 }
 
+// What the new files brought in is told, and nothing of them stays; mistakes of before are not
+// told.
+static int function_check(tau *t, const made_files *made, size_t wrong_before)
+{
+    model *m;
+    diagnoses found, told;
+    err e = tau_model(t, &m, &found);
+    if (e.code != OK)
+        return tau_failed(t, e);
+    if (found.count <= wrong_before)
+        return EXIT_OK;
+    diagnoses_init(&told, t->memory, found.count);
+    for (const diagnosis *d = found.first; d != NULL; d = d->next) {
+        bool ours = false;
+        for (size_t i = 0; i < made->count; i++)
+            ours = ours || str_is(d->file, made->files[i]);
+        diagnosis *kept = ours ? diagnoses_add(&told, d->file, d->line, d->column, d->code) : NULL;
+        if (kept != NULL) {
+            kept->text = d->text;
+            kept->help = d->help;
+            kept->width = d->width;
+        }
+    }
+    const diagnoses *shown = told.count > 0 ? &told : &found;
+    if (cli_json(t->c) && shown->first != NULL)
+        return tau_fail(t, EXIT_FAILED, shown->first->help, "%.*s", STR_ARG(shown->first->text));
+    cli_diagnoses(t->c, t->root, shown);
+    cli_say(t->c, "Nothing was made.\n");
+    return EXIT_FAILED;
+}
+
 int tau_new_function(cli *c)
 {
     OWNED(tau_close) tau t;
@@ -432,7 +461,10 @@ int tau_new_function(cli *c)
                             str_format(t.memory, "tau edit function %.*s", STR_ARG(name)),
                             "there is a function %.*s already", STR_ARG(name));
     made_files made = {0};
+    size_t wrong_before = found.count;
     code = function_make(&t, m, &made, application, name);
+    if (code == EXIT_OK)
+        code = function_check(&t, &made, wrong_before);
     if (code != EXIT_OK) {
         made_undo(&t, &made);
         return code;

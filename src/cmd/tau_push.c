@@ -226,7 +226,8 @@ static void function_ask(tau *t, http_client *client, const tau_url *u, answer *
     for (;;) {
         began = clock_now_us();
         e = url_ask(t, client, u, w);
-        bool early = e.code != OK || w->status == 404 || w->status == 502 || w->status == 503;
+        bool early = e.code != OK ? e.code != ERR_LIMIT
+                                  : w->status == 404 || w->status == 502 || w->status == 503;
         if (!early || clock_now_ms() > until)
             break;
         loop_turn(w->loop, 20);
@@ -240,7 +241,8 @@ static void function_ask(tau *t, http_client *client, const tau_url *u, answer *
     if (cli_json(t->c))
         return;
     if (e.code != OK) {
-        cli_print(t->c, "  %.*s %.*s   %s\n", STR_ARG(u->method), STR_ARG(u->url), e.what);
+        cli_print(t->c, "  %.*s %.*s   %s\n", STR_ARG(u->method), STR_ARG(u->url),
+                  e.code == ERR_LIMIT ? "answers at length" : e.what);
         return;
     }
     str line = str_cut(&body, '\n');

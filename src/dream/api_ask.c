@@ -16,6 +16,7 @@ enum { API_ASK_MS = 30 * 1000, API_ASK_MEMORY_BYTES = 4 << 20, API_REPLY_BYTES_M
 struct api_asking {
     multiverse *multiverse;
     http_exchange *x;
+    bool reading; // the body comes, and nobody else has hold of this
     bool broken;
     arena *memory;
     str universe;
@@ -73,7 +74,11 @@ static void asking_end(struct api_asking *a, err e)
 static void asking_on_broken(void *user, http_exchange *x)
 {
     (void)x;
-    ((struct api_asking *)user)->broken = true;
+    struct api_asking *a = user;
+    if (a->reading)
+        asking_free(a);
+    else
+        a->broken = true;
 }
 
 static void asking_on_reply(void *data, err e, const void *fields)
@@ -205,6 +210,7 @@ static void asking_on_body(void *user, http_exchange *x, str body)
     struct api_asking *a = user;
     const json *value = NULL;
     str where = {0};
+    a->reading = false;
     if (body.len == 0)
         body = STR("{}");
     err e = json_read(a->memory, body, &value, &where);
@@ -261,6 +267,7 @@ void api_ask(multiverse *m, http_exchange *x, universe *u, str subject, str acco
     a->kind = (message_kind)(info - message_infos);
     a->universe = str_copy(a->memory, universe_name(u));
     a->account = str_copy(a->memory, account);
+    a->reading = true;
     http_set_user(x, a);
     http_on_broken(x, asking_on_broken);
     http_collect(x, MESSAGE_BYTES_MAX, asking_on_body);

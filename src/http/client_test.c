@@ -425,6 +425,25 @@ TEST(client_bounds_heads_and_bodies_of_answers)
     world_close(&w);
 }
 
+TEST(client_takes_an_answer_with_as_many_headers_as_a_guest_may_send)
+{
+    enum { GUEST_HEADERS = 256, OURS = 4 };
+    world w;
+    raw r;
+    world_open(&w);
+    raw_open(&r, &w);
+    CHECK(http_client_send(w.client, &w.request, NULL).code == OK);
+    raw_accept(&r, &w);
+    raw_say(&r, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n");
+    for (size_t i = 0; i < GUEST_HEADERS + OURS; i++)
+        raw_say(&r, "X-Many: yes\r\n");
+    raw_say(&r, "\r\nBODY");
+    wait_for(&w, &w.o.done, 1);
+    CHECK(w.o.e.code == OK && str_is(buf_str(&w.o.body), STR("BODY")));
+    raw_close(&r);
+    world_close(&w);
+}
+
 // Makes an idle link and has the server end it just as the next request is on its way.
 static void stale_link(world *w, raw *r)
 {

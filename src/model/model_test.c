@@ -178,6 +178,20 @@ TEST(model_names_what_stands_twice)
     shop_close(&s);
 }
 
+TEST(model_tells_a_path_that_stands_twice_in_one_list_once)
+{
+    shop s;
+    shop_open(&s);
+    shop_put(&s, "functions/a.yaml",
+             "id: ''\nsource: .\ntrigger:\n  type: https\n  methods: [GET, POST]\n"
+             "  paths: [/a, /a]\ndomains: [GeneratedDomain]\n"
+             "execution: {timeout: 1s, memory: 1MB, call: a}\n");
+    CHECK(shop_load(&s).code == OK);
+    CHECK(s.found.count == 1);
+    said_is(&s, 0, "functions/a.yaml:6:15: CFG012 `/a` stands here twice");
+    shop_close(&s);
+}
+
 TEST(model_sees_one_route_through_two_domains_and_scopes)
 {
     shop s;

@@ -180,7 +180,10 @@ err model_routes(arena *a, const model *m, diagnoses *found)
     for (size_t i = 1; i < all.count; i++) {
         const route *x = &all.at[i - 1];
         const route *y = &all.at[i];
-        if (str_is(x->host, y->host) && str_is(x->path, y->path) && str_is(x->method, y->method))
+        // A path that stands twice in one file has been told by its list.
+        bool told = x->of == y->of && x->at != y->at;
+        if (!told && str_is(x->host, y->host) && str_is(x->path, y->path) &&
+            str_is(x->method, y->method))
             route_twice(a, x, y, found);
     }
     return ok();

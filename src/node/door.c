@@ -21,6 +21,7 @@ struct p2p_door {
 struct p2p_ask {
     struct p2p_door *door;
     http_exchange *x;
+    bool reading; // the mesh has not been asked yet
     bool broken;
 };
 
@@ -80,7 +81,11 @@ void p2p_relay(mesh *m,
 static void p2p_on_broken(void *user, http_exchange *x)
 {
     (void)x;
-    ((struct p2p_ask *)user)->broken = true;
+    struct p2p_ask *ask = user;
+    if (ask->reading)
+        free(ask);
+    else
+        ask->broken = true;
 }
 
 static void p2p_on_reply(void *data, str reply)
@@ -95,6 +100,7 @@ static void p2p_on_body(void *user, http_exchange *x, str body)
 {
     struct p2p_ask *ask = user;
     const tls_peer *peer = http_peer(x);
+    ask->reading = false;
     p2p_relay(ask->door->settings.mesh, ask->door->settings.universe, ask->door->settings.node,
               peer == NULL ? STR("") : peer->uri, body, p2p_on_reply, ask);
 }
@@ -117,7 +123,7 @@ static void p2p_on_request(void *data, http_exchange *x)
         http_answer_err(x, fail(ERR_MEMORY, 0, "ask"));
         return;
     }
-    *ask = (struct p2p_ask){.door = d, .x = x};
+    *ask = (struct p2p_ask){.door = d, .x = x, .reading = true};
     http_set_user(x, ask);
     http_on_broken(x, p2p_on_broken);
     http_collect(x, P2P_BODY_BYTES_MAX, p2p_on_body);

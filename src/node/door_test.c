@@ -218,6 +218,21 @@ TEST(doors_answer_a_real_question)
     doors_close(&d);
 }
 
+// The sanitizer's eye: what was made for the message goes although its body never comes whole.
+TEST(doors_keep_nothing_of_a_message_that_is_too_long)
+{
+    struct doors d;
+    doors_open(&d);
+    tls_context *tls = doors_tls(&d, d.authority, "client", 1);
+    size_t size = 2 * MESSAGE_BYTES_MAX;
+    char *bytes = calloc(1, size);
+    assert_non_null(bytes);
+    CHECK(doors_ask(&d, 0, tls, "POST", "/ask", (str){bytes, size}).status == 413);
+    free(bytes);
+    tls_context_close(tls);
+    doors_close(&d);
+}
+
 TEST(doors_refuse_strangers_each)
 {
     struct doors d;

@@ -501,6 +501,22 @@ TEST(tns_gives_a_route_to_one_project_only)
     flow_close(&f, false);
 }
 
+TEST(tns_gives_a_host_with_all_of_its_paths_to_one_project_only)
+{
+    struct flow f;
+    flow_open(&f, NULL);
+    tns_publish_reply reply;
+    CHECK(flow_publish(&f, "p1", 10, "a.test.localtau", &reply).code == OK);
+    tns_publish_request other = {
+        .project = STR("p2"),
+        .sequence = 11,
+        .document = STR("{\"configuration\":{\"functions\":[{\"domains\":[\"a.test.localtau\"],"
+                        "\"methods\":[\"POST\"],\"paths\":[\"/login\"]}]}}")};
+    CHECK(flow_ask(&f, MSG_tns_publish, &other, &reply).code == ERR_CONFLICT);
+    CHECK(flow_publish(&f, "p2", 12, "aa.test.localtau", &reply).code == OK && reply.live);
+    flow_close(&f, false);
+}
+
 TEST(tns_keeps_the_last_twenty_revisions_and_the_live_one)
 {
     struct flow f;

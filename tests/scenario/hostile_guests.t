@@ -22,6 +22,7 @@ add flood 'static char block[32768]; TB_EXPORT(flood) uint32_t flood(tb_event e)
 add late 'TB_EXPORT(late) uint32_t late(tb_event e) { uint32_t n; eventHttpWrite(e, "no", 2, &n); eventHttpRetCode(e, 418); return eventHttpHeaderAdd(e, LIT("X-Late"), LIT("yes")); }'
 add echo 'static char buf[4096]; TB_EXPORT(echo) uint32_t echo(tb_event e) { uint32_t n = 0, w, r; do { r = readHttpEventBody(e, buf, sizeof buf, &n); if (r != 0 && r != 8) return r; if (n) eventHttpWrite(e, buf, n, &w); } while (r == 0); return 0; }' --method POST
 add again 'static uint32_t counter; TB_EXPORT(again) uint32_t again(tb_event e) { uint32_t n; counter++; return eventHttpWrite(e, counter == 1 ? "fresh" : "stale", 5, &n); }'
+add heads 'TB_EXPORT(heads) uint32_t heads(tb_event e) { uint32_t n; eventHttpHeaderAdd(e, LIT("X-Cut"), LIT("a\r\nSet-Cookie: b=c")); while (eventHttpHeaderAdd(e, LIT("X-Many"), LIT("yes")) == 0) { } return eventHttpWrite(e, "heads", 5, &n); }'
 said=$(tau push -m hostile 2>&1); status=$?
 is "$status" 0 "they build"
 [ "$status" = 0 ] || printf '%s\n' "$said" | sed 's/^/# /'
@@ -40,6 +41,9 @@ curl -s -o /dev/null --max-time 20 -H "Host: $fqdn" $url/flood; status=$?
 ok "$([ "$status" != 0 ]; echo $?)" "a response without end breaks off (curl says $status)"
 is "$(code $url/late)" 418 "a status after the body counts"
 is "$(code -X POST --data-binary @"$ROOT/README.md" $url/echo; cmp "$HOME/body" "$ROOT/README.md" >/dev/null && echo same)" 200same "a body comes back whole"
+for by in $url http://127.0.0.1:8080; do
+    is "$(curl -s -i -H "Host: $fqdn" $by/heads | tr -d '\r' | awk '/^X-Many/ { many++ } /^Set-Cookie/ { cut++ } END { print $0, (many > 200), cut + 0 }')" "heads 1 0" "many headers pass, none of them ends a line, by $by"
+done
 for _ in 1 2 3; do curl -s -H "Host: $fqdn" $url/again; done >"$HOME/fresh"
 is "$(cat "$HOME/fresh")" freshfreshfresh "memory is fresh for each call"
 

@@ -23,6 +23,7 @@ is "$(deliver "$(signed "$secret")")$(cat "$HOME/body")" "202$job" "delivered tw
 is "$(deliver "$(signed wrong)")" 401 "a wrong signature is refused"
 is "$(deliver "")" 401 "and none"
 is "$(curl -s -o /dev/null -w '%{http_code}' -H "X-Hub-Signature: sha1=$(openssl dgst -sha1 -hmac "$secret" -r <payload | cut -d' ' -f1)" --data-binary @payload "$url")" 401 "and a SHA-1 one"
+is "$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 -X POST -H 'Content-Length: 20000000' "${url%/*}/none")" 401 "an unknown hook's body is not waited for"
 is "$(deliver "$(signed "$secret")" ping)" 200 "a ping is answered"
 echo broken >payload
 is "$(deliver "$(signed "$secret")")" 400 "signed nonsense is a bad request"

@@ -1,5 +1,5 @@
 // tns: the registry of a universe: immutable revisions per project, one live pointer each, one
-// owner per route.
+// owner per host.
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/map.h"
@@ -87,7 +87,20 @@ static void tns_map_drop(map **m)
     map_close(*m);
 }
 
-// Takes the routes of `next`, gives back those only `former` had. A route of another project is a
+// A host belongs to one project with all of its paths: its pages trust each other.
+static err tns_host_check(struct tns_change *c, str route)
+{
+    store_entry *found;
+    size_t count;
+    str host = str_first(route, str_find_byte(route, ' ') + 1);
+    TRY(mesh_list(c->tns->context.mesh, STR("tns.route"), host, STR(""), 1, false, c->memory,
+                  &found, &count));
+    return count == 0 || str_is(found[0].value, c->project)
+               ? ok()
+               : fail(ERR_CONFLICT, 0, "another project serves one of these hosts already");
+}
+
+// Takes the routes of `next`, gives back those only `former` had. A host of another project is a
 // conflict.
 static err tns_exchange_routes(struct tns_change *c, const json *former, const json *next)
 {
@@ -106,11 +119,13 @@ static err tns_exchange_routes(struct tns_change *c, const json *former, const j
         store_entry entry = {.revision = 0};
         err e = mesh_get(m, STR("tns.route"), key, c->memory, &entry);
         if (e.code == OK && !str_is(entry.value, c->project))
-            return fail(ERR_CONFLICT, 0, "another project serves one of these routes already");
+            return fail(ERR_CONFLICT, 0, "another project serves one of these hosts already");
         if (e.code != OK && e.code != ERR_ABSENT)
             return e;
-        if (e.code == ERR_ABSENT)
-            TRY(tns_add(c, record_put(STR("tns.route"), str_copy(c->memory, key), c->project, 0)));
+        if (e.code != ERR_ABSENT)
+            continue;
+        TRY(tns_host_check(c, key));
+        TRY(tns_add(c, record_put(STR("tns.route"), str_copy(c->memory, key), c->project, 0)));
     }
     at = 0;
     while (map_next(had, &at, &key, &value))

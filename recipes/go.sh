@@ -42,9 +42,11 @@ go_prepare() {
     [ ! -f go.sum ] || cat go.sum >>"$work/go.sum"
 }
 
-# Paths as the user knows them, and no header with the package's name.
+# Paths as the user knows them, and no header with the package's name. The compiler says the
+# module's name where the linker and the type checker say nothing.
 go_said() {
-    sed -e '/^# /d' -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" \
+    module=$(sed -n 's/^module[ \t]*//p' go.mod)
+    sed -e '/^# /d' -e "s#^${module:-function}/\([^@: ]*\.go:\)#./\1#" -e "s#$work/\(src/\|\(go\.mod\)\)#$SRC/\2#g" -e "s#^\./#$SRC/#" \
         -e "s#^\([^./@: ][^@: ]*\.go:\)#$SRC/\1#" \
         "$work/said" >&2
 }

@@ -248,6 +248,22 @@ static void job_read_artefact(void *data)
 
 // --- 2. rooms ---------------------------------------------------------------------------------
 
+static uint64_t job_wall_ms(const job *j, room_kind kind)
+{
+    return kind == ROOM_SCRIPT  ? j->wall_ms_max
+           : kind == ROOM_FETCH ? FETCH_WALL_MS
+                                : COMPILE_WALL_MS;
+}
+
+// The room binds our program by its path, where somebody may have put another one.
+static bool job_program_is_another(const job *j)
+{
+    struct stat there, here;
+    return stat(j->builder->settings.program, &there) != 0 ||
+           (stat("/proc/self/exe", &here) == 0 &&
+            (there.st_ino != here.st_ino || there.st_dev != here.st_dev));
+}
+
 // Why a room failed, as one line for the user.
 static str job_reason(job *j, const proc_end *end)
 {
@@ -265,7 +281,9 @@ static str job_reason(job *j, const proc_end *end)
         return str_format(j->memory, "%.*s: printed more than 4 MiB and was stopped", STR_ARG(who));
     if (end->timed_out)
         return str_format(j->memory, "%.*s: took longer than %llu s and was stopped", STR_ARG(who),
-                          (unsigned long long)(j->wall_ms_max + 999) / 1000);
+                          (unsigned long long)(job_wall_ms(j, j->stage) + 999) / 1000);
+    if (j->stage == ROOM_COMPILE && job_program_is_another(j))
+        return STR("dream was replaced while it runs: dream kill all, then dream new multiverse");
     if (str_starts(said, STR("bwrap: ")))
         return str_format(j->memory, "%.*s: the build sandbox does not work on this machine: %.*s",
                           STR_ARG(j->path), STR_ARG(said));
@@ -399,9 +417,7 @@ static void job_run(job *j, room_kind kind)
               .filter = b->filter,
               .wasm = j->wasm,
               .module = j->module};
-    r.wall_ms_max = kind == ROOM_SCRIPT  ? j->wall_ms_max
-                    : kind == ROOM_FETCH ? FETCH_WALL_MS
-                                         : COMPILE_WALL_MS;
+    r.wall_ms_max = job_wall_ms(j, kind);
     const proc_settings events = {
         .on_output = job_on_room_output, .on_end = job_on_room_end, .data = j};
     err e = room_start(&j->running, b->settings.loop, j->memory, &r, &events);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,6 +195,14 @@ static void add_room(line *l, const room *r)
     add_variables(l, r);
 }
 
+// Nobody may raise a hard limit that we were started with.
+static uint64_t room_files_max(void)
+{
+    struct rlimit files;
+    bool lower = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < BUILD_FILES_MAX;
+    return lower ? files.rlim_max : BUILD_FILES_MAX;
+}
+
 static void add_limits(line *l, const room *r)
 {
     if (geteuid() == 0 && r->kind != ROOM_FETCH) {
@@ -206,7 +215,7 @@ static void add_limits(line *l, const room *r)
     add(l, "prlimit");
     add(l, "--core=0");
     add_number(l, "--fsize=", BUILD_FILE_BYTES_MAX);
-    add_number(l, "--nofile=", BUILD_FILES_MAX);
+    add_number(l, "--nofile=", room_files_max());
     add_number(l, "--nproc=", BUILD_PROCESSES_MAX);
     if (r->kind != ROOM_COMPILE || !PROGRAM_IS_SANITIZED)
         add_number(l, "--data=", BUILD_MEMORY_BYTES_MAX);

@@ -163,6 +163,8 @@ int dream_api_failed(cli *c, err e)
                         STR("use the DREAM_HOME of the running multiverse, or set DREAM_TOKEN"));
     case ERR_CONFLICT:
         return cli_fail(c, EXIT_CONFLICT, str_of(e.what), STR(""));
+    case ERR_BUSY:
+        return cli_fail(c, EXIT_FAILED, str_of(e.what), NODES_HELP);
     default:
         if (gone)
             return cli_fail(c, EXIT_ABSENT, STR("no universe is running"),

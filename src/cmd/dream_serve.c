@@ -5,6 +5,7 @@
 // fail: another one runs, ports, the disk.
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "cmd/dream_inner.h"
@@ -25,6 +26,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define ADDRESS_SPACE_MIN (280ULL << 30) // a worker's pools, of pages that are mostly never touched
+enum { FILES_MIN = 256, READY_JSON_BYTES = 64 * 1024 };
+enum { HOME_BYTES_MAX = 420 }; // SQLite takes paths of 512 bytes, and some are below a universe's
 enum { LOG_FILE_BYTES_MAX = 16 << 20, STOP_MS_MAX = 900, SERVE_UNIVERSES_MAX = UNIVERSES_MAX };
 
 struct serve {
@@ -144,8 +148,24 @@ static bool serve_api_address(arena *a, const char **host, uint16_t *port)
 static void serve_say_ready(struct serve *s)
 {
     cli *c = s->c;
-    cli_print(c, "[INFO] Dreamland ready\n");
     universe *u;
+    if (cli_json(c)) {
+        OWNED(buf_close) buf out;
+        buf_open(&out, READY_JSON_BYTES);
+        json_writer w = {.out = &out};
+        json_open_list(&w, NULL);
+        for (size_t i = 0; (u = multiverse_at(s->multiverse, i)) != NULL; i++) {
+            json_open_object(&w, NULL);
+            json_put_text(&w, "universe", universe_name(u));
+            json_put_whole(&w, "shift", universe_shift(u));
+            json_put_whole(&w, "gateway_port", universe_gateway_port(u));
+            json_close_object(&w);
+        }
+        json_close_list(&w);
+        cli_json_out(c, buf_str(&out));
+        return;
+    }
+    cli_print(c, "[INFO] Dreamland ready\n");
     for (size_t i = 0; (u = multiverse_at(s->multiverse, i)) != NULL; i++) {
         if (universe_shift_moved(u))
             cli_say(c, "[INFO] ports from %u on: the wanted block was in use\n", universe_shift(u));
@@ -185,7 +205,7 @@ static int serve_failed(cli *c, err e)
     if (e.code == ERR_BUSY)
         return cli_fail(c, EXIT_CONFLICT, str_of(e.what),
                         STR("dream status universe   or stop it: dream kill all"));
-    if (e.code == ERR_CONFLICT)
+    if (e.code == ERR_CONFLICT && e.sys != EEXIST && e.sys != ENOTDIR)
         return cli_fail(
             c, EXIT_CONFLICT, str_of(e.what),
             STR("name other ports: --shift N, --gateway-port PORT, DREAM_API=127.0.0.1:PORT"));
@@ -206,8 +226,15 @@ static int serve_run(cli *c, int ready)
     int code = serve_settings(c, &settings.defaults, names, &settings.universes_count);
     if (code != EXIT_OK)
         return code;
-    if (settings.home == NULL || !serve_api_address(a, &settings.api_address, &settings.api_port))
-        return cli_fail(c, EXIT_USAGE, STR("DREAM_API is HOST:PORT and DREAM_HOME a whole path"),
+    if (settings.home == NULL)
+        return cli_fail(c, EXIT_USAGE, STR("neither DREAM_HOME nor HOME is set"),
+                        STR("dream help environment"));
+    if (strlen(settings.home) > HOME_BYTES_MAX)
+        return cli_fail(c, EXIT_USAGE,
+                        str_format(a, "DREAM_HOME is a path of more than %d bytes", HOME_BYTES_MAX),
+                        STR("dream help environment"));
+    if (!serve_api_address(a, &settings.api_address, &settings.api_port))
+        return cli_fail(c, EXIT_USAGE, STR("DREAM_API is HOST:PORT"),
                         STR("dream help environment"));
     OWNED(fd_drop) int log_fd = -1;
     err e = serve_log_open(a, settings.home, &log_fd);
@@ -252,16 +279,38 @@ static int serve_run(cli *c, int ready)
     return code;
 }
 
+// Said now, because later it would look like workers that crash and builds that fail.
+static int serve_limits(cli *c)
+{
+    arena *a = cli_arena(c);
+    struct rlimit files, space;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+        if (files.rlim_max < FILES_MIN)
+            return cli_fail(c, EXIT_FAILED,
+                            str_format(a, "only %llu files may be open here, and a cloud needs %d",
+                                       (unsigned long long)files.rlim_max, FILES_MIN),
+                            STR("ulimit -Hn 4096"));
+    }
+    if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur < ADDRESS_SPACE_MIN)
+        return cli_fail(c, EXIT_FAILED,
+                        str_format(a,
+                                   "address space is limited to %llu MiB here, and each worker "
+                                   "reserves more (it uses little of it)",
+                                   (unsigned long long)space.rlim_cur >> 20),
+                        STR("ulimit -v unlimited"));
+    return EXIT_OK;
+}
+
 int dream_new_multiverse(cli *c)
 {
     (void)signal(SIGPIPE, SIG_IGN);
     // Keys are in this process: no core files, and no other process of this user reads its memory.
     (void)prctl(PR_SET_DUMPABLE, 0);
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &files);
-    }
+    int limits = serve_limits(c);
+    if (limits != EXIT_OK)
+        return limits;
     if (!cli_switch(c, "daemon"))
         return serve_run(c, -1);
     int ready[2];

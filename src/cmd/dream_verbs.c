@@ -255,7 +255,18 @@ int dream_inject_set_branch(cli *c)
     dream_client_close(api);
     if (e.code != OK)
         return dream_api_failed(c, e);
-    cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n", STR_ARG(branch),
-              STR_ARG(reply.former));
+    if (!cli_json(c)) {
+        cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n",
+                  STR_ARG(branch), STR_ARG(reply.former));
+        return EXIT_OK;
+    }
+    OWNED(buf_close) buf out;
+    buf_open(&out, MESSAGE_BYTES_MAX);
+    json_writer w = {.out = &out};
+    json_open_object(&w, NULL);
+    json_put_text(&w, "branch", branch);
+    json_put_text(&w, "former", reply.former);
+    json_close_object(&w);
+    cli_json_out(c, buf_str(&out));
     return EXIT_OK;
 }

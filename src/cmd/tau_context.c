@@ -44,6 +44,8 @@ int tau_failed(tau *t, err e)
             "%s", what);
     case ERR_CONFLICT:
         return tau_fail(t, EXIT_CONFLICT, STR(""), "%s", what);
+    case ERR_BUSY:
+        return tau_fail(t, EXIT_FAILED, NODES_HELP, "%s", what);
     case ERR_FULL: {
         str help = STR("make room on that disk, then again (dream doctor shows how much there is)");
         bool said = strstr(what, "no space") != NULL;

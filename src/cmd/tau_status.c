@@ -62,13 +62,15 @@ static str side_said(tau *t, const side *s)
                : text;
 }
 
-// The revision that is live; number 0 when none is, or nobody can be asked.
-static revision_record live_revision(tau *t)
+// The revision that is live; number 0 when none is, or (`why`) nobody could be asked.
+static revision_record live_revision(tau *t, err *why)
 {
     tns_list_request ask = {.project = t->id, .limit = 1000};
     tns_list_reply reply;
     revision_record live = {0};
-    if (t->client == NULL || tau_ask(t, MSG_tns_list, &ask, &reply).code != OK)
+    *why = t->client == NULL ? fail(ERR_ABSENT, 0, "not logged in, or no universe is running")
+                             : tau_ask(t, MSG_tns_list, &ask, &reply);
+    if (why->code != OK)
         return live;
     for (size_t i = 0; i < reply.revisions.count; i++)
         if (reply.revisions.at[i].live)
@@ -76,10 +78,13 @@ static revision_record live_revision(tau *t)
     return live;
 }
 
-static str live_said(tau *t, const revision_record *live)
+static str live_said(tau *t, const revision_record *live, err why)
 {
     if (t->client == NULL)
-        return STR("not asked: not logged in, or no universe is running");
+        return str_format(t->memory, "not asked: %s", why.what);
+    if (why.code != OK)
+        return str_format(t->memory, "not known: %s",
+                          why.what == NULL ? err_name(why.code) : why.what);
     if (live->number == 0)
         return STR("nothing yet");
     str text = str_format(t->memory, "revision %llu, %.*s", (unsigned long long)live->number,
@@ -105,7 +110,8 @@ int tau_status(cli *c)
         if (e.code != OK)
             return tau_failed(&t, e);
     }
-    revision_record live = live_revision(&t);
+    err unknown;
+    revision_record live = live_revision(&t, &unknown);
     OWNED(buf_close) buf out;
     buf_open(&out, STATUS_JSON_BYTES);
     json_writer w = {.out = &out};
@@ -134,7 +140,7 @@ int tau_status(cli *c)
         return EXIT_OK;
     cli_print(c, "project  %.*s   %s (from %s)   cloud  %.*s\n", STR_ARG(t.name), t.root, t.source,
               STR_ARG(t.universe));
-    cli_print(c, "live     %.*s\n", STR_ARG(live_said(&t, &live)));
+    cli_print(c, "live     %.*s\n", STR_ARG(live_said(&t, &live, unknown)));
     for (size_t i = 0; i < COUNT(sides); i++)
         cli_print(c, "%-7s  %.*s\n", sides[i].name, STR_ARG(side_said(&t, &sides[i])));
     return EXIT_OK;

@@ -352,6 +352,8 @@ static bool api_origin_is_ours(multiverse *m, const http_request *r)
     return host && (given.at == NULL || origin);
 }
 
+static const char client_stopped[] = "the client node, which asks for you, is stopped";
+
 // /@UNIVERSE/OWNER/REPO.git/… or /OWNER/REPO.git/… of the first universe.
 static bool api_git(multiverse *m, http_exchange *x)
 {
@@ -365,8 +367,10 @@ static bool api_git(multiverse *m, http_exchange *x)
     }
     if (!forge_is_path(path))
         return false;
-    if (u == NULL || universe_forge(u) == NULL)
+    if (u == NULL)
         http_answer_err(x, fail(ERR_ABSENT, 0, "no universe of this name runs"));
+    else if (universe_forge(u) == NULL)
+        http_answer_err(x, fail(ERR_BUSY, 0, client_stopped));
     else
         forge_handle(universe_forge(u), x, path);
     return true;
@@ -405,8 +409,11 @@ void api_on_request(void *data, http_exchange *x)
     }
     if (u == NULL)
         u = multiverse_find(m, STR(""));
-    if (u == NULL || universe_mesh(u) == NULL)
-        http_answer_text(x, 401, "text/plain", STR("the token of DREAM_HOME/api.json is needed\n"));
+    mesh *asker = u == NULL ? NULL : universe_mesh(u);
+    if (asker != NULL)
+        door_enter(asker, x, api_on_entered, m);
+    else if (u != NULL && token.len > 0)
+        http_answer_err(x, fail(ERR_BUSY, 0, client_stopped));
     else
-        door_enter(universe_mesh(u), x, api_on_entered, m);
+        http_answer_text(x, 401, "text/plain", STR("the token of DREAM_HOME/api.json is needed\n"));
 }

@@ -84,6 +84,8 @@ static void asking_on_broken(void *user, http_exchange *x)
 static void asking_on_reply(void *data, err e, const void *fields)
 {
     struct api_asking *a = data;
+    if (e.code == ERR_CLOSED) // of the node: to our asker that would mean the whole cloud
+        e = fail(ERR_BUSY, 0, "the node stopped while it was asked");
     if (e.code != OK || a->broken) {
         asking_end(a, e);
         return;
@@ -110,7 +112,7 @@ static void asking_send(struct api_asking *a)
 {
     mesh *m = asking_mesh(a);
     if (m == NULL) {
-        asking_end(a, fail(ERR_ABSENT, 0, "the universe's client node does not run"));
+        asking_end(a, fail(ERR_BUSY, 0, "the client node, which asks for you, is stopped"));
         return;
     }
     message_header header = {.kind = a->kind, .account = a->account};

@@ -5,6 +5,9 @@
 #include "base/base.h"
 #include "base/json.h"
 
+// What to do about ERR_BUSY: mostly a node that is stopped.
+#define NODES_HELP STR("dream status universe shows which nodes run; dream node start NODE")
+
 typedef struct dream_client dream_client;
 // DREAM_HOME, or $XDG_DATA_HOME/ctau, or ~/.local/share/ctau. {NULL}: no home at all.
 const char *dream_home(arena *a);

@@ -45,10 +45,19 @@ universe *multiverse_find(multiverse *m, str name)
 
 static void multiverse_on_universe_closed(void *data);
 
-static void multiverse_on_failed_closed(void *data)
+// A universe on its way out: it still has its files and ports.
+struct removal {
+    struct removal *next;
+    multiverse *multiverse;
+    universe *universe;
+    void (*removed)(void *data);
+    void *data;
+};
+
+static void multiverse_on_left(void *data)
 {
     multiverse *m = data;
-    m->failing--;
+    m->leaving--;
     if (m->closing > 0)
         multiverse_on_universe_closed(m);
 }
@@ -57,6 +66,9 @@ err multiverse_add(multiverse *m, str name, const universe_settings *settings, u
 {
     if (multiverse_find(m, name) != NULL && name.len > 0)
         return fail(ERR_CONFLICT, 0, "a universe of this name runs already");
+    for (struct removal *r = m->removals; r != NULL; r = r->next)
+        if (str_is(universe_name(r->universe), name))
+            return fail(ERR_BUSY, 0, "the universe of this name is still stopping, try again");
     if (m->count == UNIVERSES_MAX)
         return fail(ERR_LIMIT, 0, "at most 32 universes run at once");
     universe_settings s = settings == NULL ? m->settings.defaults : *settings;
@@ -67,8 +79,8 @@ err multiverse_add(multiverse *m, str name, const universe_settings *settings, u
     universe *u;
     err e = universe_open(&u, &s);
     if (e.code != OK && u != NULL) {
-        m->failing++;
-        universe_close(u, multiverse_on_failed_closed, m);
+        m->leaving++;
+        universe_close(u, multiverse_on_left, m);
     }
     TRY(e);
     m->universes[m->count++] = u;
@@ -77,11 +89,30 @@ err multiverse_add(multiverse *m, str name, const universe_settings *settings, u
     return ok();
 }
 
+static void multiverse_on_removed(void *data)
+{
+    struct removal r = *(struct removal *)data;
+    struct removal **at = &r.multiverse->removals;
+    while (*at != data)
+        at = &(*at)->next;
+    *at = r.next;
+    free(data);
+    if (r.removed != NULL)
+        r.removed(r.data);
+    multiverse_on_left(r.multiverse);
+}
+
 err multiverse_remove(multiverse *m, str name, void (*removed)(void *data), void *data)
 {
     universe *u = multiverse_find(m, name);
     if (u == NULL)
         return fail(ERR_ABSENT, 0, "no universe of this name runs");
+    struct removal *r = malloc(sizeof(*r));
+    if (r == NULL)
+        return fail(ERR_MEMORY, 0, "remove universe");
+    *r = (struct removal){.multiverse = m, .universe = u, .removed = removed, .data = data};
+    r->next = m->removals;
+    m->removals = r;
     for (size_t i = 0; i < m->count; i++)
         if (m->universes[i] == u) {
             for (size_t k = i; k + 1 < m->count; k++)
@@ -89,7 +120,8 @@ err multiverse_remove(multiverse *m, str name, void (*removed)(void *data), void
             m->count--;
             break;
         }
-    universe_close(u, removed, data);
+    m->leaving++;
+    universe_close(u, multiverse_on_removed, r);
     return ok();
 }
 
@@ -144,7 +176,7 @@ void multiverse_close(multiverse *m, void (*closed)(void *data), void *data)
     m->closed = closed;
     m->closed_data = data;
     api_close(m);
-    m->closing = 1 + m->failing;
+    m->closing = 1 + m->leaving;
     while (m->count > 0) {
         m->closing++;
         universe_close(m->universes[--m->count], multiverse_on_universe_closed, m);

@@ -12,7 +12,8 @@ struct multiverse {
     size_t count;
     http_server *api;
     char token[API_TOKEN_TEXT]; // of api.json: its reader may do everything
-    size_t failing;             // universes that did not start, until the last of them has closed
+    struct removal *removals;   // of universes that were removed and are not gone yet
+    size_t leaving;             // universes removed or not started, and not gone yet
     size_t closing;
     void (*closed)(void *data);
     void *closed_data;

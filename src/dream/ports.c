@@ -4,6 +4,11 @@
 #include "base/str.h"
 #include "io/conn.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 const node_plan node_plans[NODES_COUNT] = {
     {"elder", NULL, 51, 0, 0},
     {"tns", &protocol_tns, 226, 466, 0},
@@ -31,6 +36,14 @@ static bool port_is_free(const char *address, uint16_t port)
     return port == 0 || socket_listen(address, port, false, &fd).code == OK;
 }
 
+static bool datagram_port_is_free(const char *address, uint16_t port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    OWNED(fd_drop) int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    return fd < 0 || inet_pton(AF_INET, address, &at.sin_addr) != 1 ||
+           bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 || errno != EADDRINUSE;
+}
+
 bool ports_block_is_free(const char *address, uint16_t shift)
 {
     for (size_t i = 0; i < NODES_COUNT; i++) {
@@ -38,6 +51,9 @@ bool ports_block_is_free(const char *address, uint16_t shift)
         for (size_t k = 0; k < COUNT(offsets); k++)
             if (offsets[k] != 0 && !port_is_free(address, (uint16_t)(shift + offsets[k])))
                 return false;
+        if (node_plans[i].dns != 0 &&
+            !datagram_port_is_free(address, (uint16_t)(shift + node_plans[i].dns)))
+            return false;
     }
     return true;
 }

@@ -38,7 +38,8 @@ struct universe {
     forge *forge;
     const char *repositories;
     uint64_t started_real_ms;
-    size_t closing; // nodes and workers that are not gone yet
+    size_t parting; // what was stopped alone and is not gone yet: nodes, the forge
+    size_t closing; // of the whole universe, once workers are gone: what is not gone yet
     void (*closed)(void *data);
     void *closed_data;
 };
@@ -254,8 +255,9 @@ err universe_open(universe **out, const universe_settings *settings)
 
 // ---- the end
 
-static void universe_free(universe *u)
+static void universe_free(void *data)
 {
+    universe *u = data;
     if (u->engine != NULL)
         mesh_engine_close(u->engine);
     if (u->blobs != NULL)
@@ -266,17 +268,25 @@ static void universe_free(universe *u)
     log_close(u->log);
     arena_close(u->memory);
     void (*closed)(void *data) = u->closed;
-    void *data = u->closed_data;
+    void *closed_data = u->closed_data;
     free(u);
     if (closed != NULL)
-        closed(data);
+        closed(closed_data);
 }
 
 static void universe_on_part_closed(void *data)
 {
     universe *u = data;
-    if (--u->closing == 0)
+    // The last part may end inside a letter of the mesh, which has to outlive that.
+    if (--u->closing == 0 && loop_defer(u->settings.loop, universe_free, u).code != OK)
         universe_free(u);
+}
+
+static void universe_on_parted(universe *u)
+{
+    u->parting--;
+    if (u->closing > 0)
+        universe_on_part_closed(u);
 }
 
 // Workers first, so that no request sees half a universe; then the forge with its children and the
@@ -285,7 +295,7 @@ static void universe_on_workers_closed(void *data)
 {
     universe *u = data;
     u->workers = NULL;
-    u->closing = 1;
+    u->closing = 1 + u->parting;
     if (u->forge != NULL) {
         forge *f = u->forge;
         u->forge = NULL;
@@ -333,6 +343,27 @@ err universe_node_start(universe *u, str name)
     return u->forge == NULL && i == universe_plan(STR("client")) ? universe_forge_open(u) : ok();
 }
 
+// Of one node that stops alone.
+struct universe_part {
+    universe *universe;
+    void (*stopped)(void *data);
+    void *data;
+};
+
+static void universe_on_node_stopped(void *data)
+{
+    struct universe_part part = *(struct universe_part *)data;
+    free(data);
+    if (part.stopped != NULL)
+        part.stopped(part.data);
+    universe_on_parted(part.universe);
+}
+
+static void universe_on_forge_stopped(void *data)
+{
+    universe_on_parted(data);
+}
+
 err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void *data)
 {
     size_t i = universe_plan(name);
@@ -340,13 +371,20 @@ err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void 
         return fail(ERR_ABSENT, 0, "there is no such node");
     if (u->nodes[i] == NULL)
         return fail(ERR_CONFLICT, 0, "the node does not run");
+    struct universe_part *part = malloc(sizeof(*part));
+    if (part == NULL)
+        return fail(ERR_MEMORY, 0, "stop node");
+    *part = (struct universe_part){u, stopped, data};
     if (i == universe_plan(STR("client")) && u->forge != NULL) {
-        forge_close(u->forge); // it asks through this node
+        forge *f = u->forge; // it asks through this node
         u->forge = NULL;
+        u->parting++;
+        forge_close_then(f, universe_on_forge_stopped, u);
     }
     node *n = u->nodes[i];
     u->nodes[i] = NULL;
-    node_close(n, stopped, data);
+    u->parting++;
+    node_close(n, universe_on_node_stopped, part);
     return ok();
 }
 

@@ -136,6 +136,12 @@ void exchange_next(http_exchange *x)
         exchange_schedule(x);
 }
 
+void exchange_drop_body(http_exchange *x)
+{
+    x->server->bodies -= x->body.len;
+    buf_close(&x->body);
+}
+
 static void request_clear(http_exchange *x)
 {
     x->user = NULL;
@@ -145,7 +151,7 @@ static void request_clear(http_exchange *x)
     x->paused = x->disowned = false;
     arena_reset(x->memory);
     if (x->body.room > 0)
-        buf_close(&x->body);
+        exchange_drop_body(x);
 }
 
 void exchange_weigh_body(http_exchange *x)

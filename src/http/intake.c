@@ -155,7 +155,13 @@ static void body_deliver(http_exchange *x, str piece, bool end)
         return;
     }
     if (x->mode == READ_COLLECT && !end) {
+        size_t before = x->body.len;
+        if (x->server->bodies + piece.len > x->server->limits.bodies_bytes) {
+            exchange_refuse(x, 503, "too many bodies at once");
+            return;
+        }
         buf_add(&x->body, piece);
+        x->server->bodies += x->body.len - before;
         if (x->body.error.code != OK)
             exchange_refuse(x, 500, "out of memory");
         return;

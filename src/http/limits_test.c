@@ -111,6 +111,40 @@ TEST(server_refuses_a_gigabyte_before_reading_it)
     close_all(&f, &out);
 }
 
+TEST(server_bounds_all_bodies_together_and_forgets_those_that_are_gone)
+{
+    http_limits limits = {.bodies_bytes = 10};
+    fixture f;
+    buf out;
+    CHECK(http_fixture_open(&f, limits).code == OK);
+    buf_open(&out, 100000);
+    str half = STR("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n12345678");
+    int one = http_fixture_connect(&f), two = http_fixture_connect(&f);
+    http_fixture_write(&f, one, half);
+    http_fixture_turn(&f, 20);
+    http_fixture_write(&f, two, half);
+    CHECK(http_fixture_read_end(&f, two, &out) && http_text_has(&out, "HTTP/1.1 503 "));
+    http_fixture_write(&f, one, STR("9"));
+    buf_clear(&out);
+    CHECK(http_fixture_read(&f, one, &out, "123456789"));
+    // What was answered, and what was cut, takes no room any more.
+    for (size_t i = 0; i < 4; i++) {
+        buf_clear(&out);
+        http_fixture_ask(&f,
+                         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nConnection: "
+                         "close\r\n\r\n123456789",
+                         &out);
+        CHECK(http_text_has(&out, "HTTP/1.1 200 "));
+        int cut = http_fixture_connect(&f);
+        http_fixture_write(&f, cut, half);
+        http_fixture_turn(&f, 20);
+        close(cut);
+        http_fixture_turn(&f, 20);
+    }
+    close(one);
+    close_all(&f, &out);
+}
+
 TEST(server_closes_slow_and_idle_connections)
 {
     http_limits limits = {.head_ms = 100, .idle_ms = 100, .body_idle_ms = 100};

@@ -17,6 +17,7 @@ enum { // what a limit of 0 means
     HEADER_COUNT = 100,
     TARGET_BYTES = 8 * 1024,
     BODY_BYTES = 10 * 1000 * 1000,
+    BODIES_BYTES = 256 * 1000 * 1000,
     HEAD_MS = 10 * 1000,
     IDLE_MS = 60 * 1000,
     BODY_IDLE_MS = 30 * 1000,
@@ -31,6 +32,7 @@ static void limits_fill(http_limits *l)
     l->header_count = l->header_count != 0 ? l->header_count : HEADER_COUNT;
     l->target_bytes = l->target_bytes != 0 ? l->target_bytes : TARGET_BYTES;
     l->body_bytes = l->body_bytes != 0 ? l->body_bytes : BODY_BYTES;
+    l->bodies_bytes = l->bodies_bytes != 0 ? l->bodies_bytes : BODIES_BYTES;
     l->head_ms = l->head_ms != 0 ? l->head_ms : HEAD_MS;
     l->idle_ms = l->idle_ms != 0 ? l->idle_ms : IDLE_MS;
     l->body_idle_ms = l->body_idle_ms != 0 ? l->body_idle_ms : BODY_IDLE_MS;
@@ -126,7 +128,7 @@ static void exchange_free(http_exchange *x)
 {
     arena_close(x->memory);
     buf_close(&x->rest);
-    buf_close(&x->body);
+    exchange_drop_body(x);
     if (x->head != x->head_inline)
         free(x->head);
     if (x->headers != x->headers_inline)

@@ -11,6 +11,7 @@ typedef struct http_limits {
     size_t header_count;            // 0 = 100; 431
     size_t target_bytes;            // 0 = 8 KiB; 414
     uint64_t body_bytes;            // default for http_collect (0 = 10 MB); 413 before it is read
+    uint64_t bodies_bytes;          // of all collected bodies at once (0 = 256 MB); 503
     uint64_t head_ms;               // from the first byte to the whole head (0 = 10 s); 408
     uint64_t idle_ms;               // keep-alive idle (0 = 60 s)
     uint64_t body_idle_ms;          // between bytes of a body (0 = 30 s); 408

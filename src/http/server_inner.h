@@ -100,6 +100,7 @@ struct http_server {
     server_door *doors;
     http_exchange *first;
     size_t connections;
+    uint64_t bodies; // bytes of collected bodies that are held
     http_exchange *spare;
     size_t spares;
     timer *sweep;
@@ -131,6 +132,7 @@ void exchange_weigh_body(http_exchange *x); // the last answer, when its body co
 void exchange_refuse(http_exchange *x,
                      unsigned status,
                      const char *what);            // our own answer, then the end
+void exchange_drop_body(http_exchange *x);
 void exchange_break(http_exchange *x, bool abort); // the connection goes; calls `broken` once
 void exchange_leave(http_exchange *x);             // as above, after what is queued was written
 void exchange_timeout(http_exchange *x);

@@ -380,7 +380,8 @@ static err proc_open_stdio(proc *p, int stdio[3])
 static err proc_launch(proc *p)
 {
     char program[PATH_MAX];
-    TRY(proc_find_program(p->settings.argv[0], program));
+    TRY(proc_find_program(p->settings.file != NULL ? p->settings.file : p->settings.argv[0],
+                          program));
     proc_birth birth = {.settings = &p->settings, .program = program, .stdio = {-1, -1, -1}};
     err e = proc_open_stdio(p, birth.stdio);
     int pidfd = -1;

@@ -14,6 +14,7 @@ typedef struct proc_end {
 } proc_end;
 typedef struct proc_settings {
     const char *const *argv;        // argv[0] is looked up in PATH unless it has a slash; NULL ends
+    const char *file;               // what is run; NULL: argv[0]
     const char *const *environment; // NULL ends; NULL pointer: inherited
     const char *folder;             // working directory or NULL
     const int *pass_fds; // descriptors the child gets as 3, 4, … in this order; at most 64

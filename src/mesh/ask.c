@@ -9,6 +9,7 @@
 #include "mesh/mesh_inner.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -217,10 +218,14 @@ static void letter_request(mesh_engine *e, letter *l)
     if (fault_hits(FAULT_MESSAGE))
         return;
     mesh *node = node_choose(e, a);
-    if (node == NULL)
-        ask_fail(a, fail(ERR_ABSENT, 0, "no node serves this"));
-    else
+    if (node != NULL) {
         incoming_open(node, a);
+        return;
+    }
+    char what[128];
+    const char *subject = message_infos[a->kind].subject;
+    (void)snprintf(what, sizeof(what), "no node that runs serves %s", subject);
+    ask_fail(a, fail(ERR_BUSY, 0, what));
 }
 
 static ask *ask_open(mesh *m, str node, uint64_t deadline_ms, void *data)

@@ -161,14 +161,14 @@ void contract_ask_nobody(const mesh_factory *factory)
     seen s = {.replies = 0};
     ask_login(other, "", &s);
     world_wait(&w, &s.replies, 1);
-    CHECK(s.error.code == ERR_ABSENT);
+    CHECK(s.error.code == ERR_BUSY);
     CHECK(mesh_serve(auth, MSG_auth_login, serve_login, &s).code == OK);
     ask_login(other, "tns@u", &s); // there, and does not serve it
     world_wait(&w, &s.replies, 2);
-    CHECK(s.error.code == ERR_ABSENT);
+    CHECK(s.error.code == ERR_BUSY);
     ask_login(other, "auth@v", &s);
     world_wait(&w, &s.replies, 3);
-    CHECK(s.error.code == ERR_ABSENT && s.requests == 0);
+    CHECK(s.error.code == ERR_BUSY && s.requests == 0);
     world_close(&w);
 }
 
@@ -358,7 +358,7 @@ void contract_ask_raw(const mesh_factory *factory)
     message_write(&out, &h, message_infos[MSG_auth_login].request, &login);
     mesh_ask_raw(auth, STR(""), buf_str(&out), LONG_MS, on_raw_reply, &s);
     world_wait(&w, &s.replies, 1);
-    CHECK(s.error.code == ERR_ABSENT);
+    CHECK(s.error.code == ERR_BUSY);
     CHECK(mesh_serve(auth, MSG_auth_login, serve_login, &s).code == OK);
     mesh_ask_raw(auth, STR(""), buf_str(&out), LONG_MS, on_raw_reply, &s);
     world_wait(&w, &s.replies, 2);

@@ -37,8 +37,8 @@ arena *mesh_incoming_arena(mesh_incoming *in);   // lives until the answer; 4 Mi
 str mesh_incoming_from(const mesh_incoming *in); // node that asked
 
 // Asks a healthy node of the subject's protocol (node == empty) or that node. `on_reply` runs once,
-// never before this returns: OK and the reply's struct, or the error (ERR_TIMEOUT, ERR_ABSENT:
-// nobody serves it, or the handler's own). The struct and the error's text live in the call. `node`
+// never before this returns: OK and the reply's struct, or the error (ERR_TIMEOUT; ERR_BUSY: nobody
+// serves it now; or the handler's own). The struct and the error's text live in the call. `node`
 // is "tns@blackhole" or "tns" for short; header may be NULL.
 typedef void mesh_replied(void *data, err e, const void *reply_fields);
 void mesh_ask(mesh *m,

@@ -63,7 +63,8 @@ err vm_prepare(vm *v, arena *a, str wasm, bool always, buf *cwasm, str *problem)
     char reason[512] = "";
     if (engine_preinitialize((const uint8_t *)wasm.at, wasm.len, &made, &len, reason,
                              sizeof reason) != 0) {
-        *problem = str_format(a, "its _initialize failed: %s", reason);
+        *problem =
+            str_format(a, "it fails before any call, in a package variable or init(): %s", reason);
         return fail(ERR_SYNTAX, 0, "the module's initialisation failed");
     }
     err e = vm_compile(v, a, (str){(const char *)made, len}, cwasm, problem);

@@ -260,6 +260,8 @@ static err slot_run(slot *s, int link)
     const char *const argv[] = {w->program, "worker", NULL};
     proc_settings settings = {
         .argv = argv,
+        // What runs now, though its path may hold another one by now.
+        .file = w->program_is_ours ? "/proc/self/exe" : NULL,
         .environment = environment,
         .pass_fds = &link,
         .pass_count = 1,

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -80,6 +81,10 @@ static err workers_prepare(workers *w, const workers_settings *settings)
     w->universe = text_keep(settings->universe);
     w->ca_pem = text_keep(settings->ca_pem);
     w->program = (char *)text_keep(str_of(settings->program)).at;
+    struct stat named, ours;
+    w->program_is_ours = stat(settings->program, &named) == 0 &&
+                         stat("/proc/self/exe", &ours) == 0 && named.st_ino == ours.st_ino &&
+                         named.st_dev == ours.st_dev;
     random_bytes(w->ticket_key, sizeof(w->ticket_key));
     if (w->universe.at == NULL || w->ca_pem.at == NULL || w->program == NULL)
         return fail(ERR_MEMORY, 0, "open workers");

@@ -72,6 +72,7 @@ struct workers {
     workers_settings settings;
     str universe, ca_pem; // owned
     char *program;
+    bool program_is_ours; // it was this very process's when the workers were opened
     char ticket_key[80];
     places *places;
     int places_fd;

@@ -327,6 +327,11 @@ back
 sed -i 's|^func all(e event.Event) uint32 {|func all(e event.Event, s string) float64 {|' $dir/main.go
 breaks 'functions/all|all.*(signature|takes|parameter)' "an export of another kind"
 back
+sed -i 's|^func all(e event.Event) uint32 {|func all(e event.Event) (uint32, error) {|' $dir/main.go
+breaks 'functions/all/main.go:[0-9]+:[0-9]+$' "what the compiler itself says has its place"
+back
+printf 'package main\n\nfunc init() { panic("no") }\n' >$dir/x.go
+breaks 'before any call, in a package variable or init' "a panic in init"
 printf 'package main\n\nimport "example.org/no/such/module"\n\nfunc x() { module.Y() }\n' >$dir/x.go
 breaks 'example.org/no/such/module' "a module that can not be had is named"
 rm $dir/x.go

@@ -175,15 +175,44 @@ project_delete(struct auth *a, mesh_incoming *in, const auth_project_delete_requ
     return ok();
 }
 
+// One deletion on its way: first nothing is served any more, then the project goes.
+struct project_deletion {
+    struct auth *auth;
+    mesh_incoming *in;
+    const auth_project_delete_request *request;
+};
+
+static void project_on_unserved(void *data, err e, const void *fields)
+{
+    (void)fields;
+    struct project_deletion *d = data;
+    if (e.code == OK)
+        e = project_delete(d->auth, d->in, d->request);
+    if (e.code != OK)
+        mesh_answer_err(d->in, e);
+}
+
 static void auth_on_project_delete(void *data,
                                    mesh_incoming *in,
                                    const message_header *header,
                                    const void *fields)
 {
     (void)header;
-    err e = project_delete(data, in, fields);
-    if (e.code != OK)
-        mesh_answer_err(in, e);
+    enum { DELETE_ASK_MS = 10 * 1000 };
+    struct auth *a = data;
+    struct project_deletion *d = arena_take(mesh_incoming_arena(in), sizeof(*d));
+    if (d == NULL) {
+        mesh_answer_err(in, fail(ERR_MEMORY, 0, "delete project"));
+        return;
+    }
+    *d = (struct project_deletion){a, in, fields};
+    if (d->request->id.len == 0) {
+        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "which project?"));
+        return;
+    }
+    tns_remove_request ask = {.project = d->request->id};
+    mesh_ask(a->context.mesh, STR(""), MSG_tns_remove, NULL, &ask, DELETE_ASK_MS,
+             project_on_unserved, d);
 }
 
 static err domain_claim(struct auth *a, mesh_incoming *in, const auth_domain_claim_request *request)

@@ -141,6 +141,8 @@ static uint16_t view_port(const node_state_record *n)
 
 static void view_take(gateway *g, const seer_nodes_reply *reply)
 {
+    if (reply->nodes.count == 0)
+        return; // seer has just started and heard nobody yet: one that left is listed as such
     substrate_view *views = calloc(reply->nodes.count + 1, sizeof(*views));
     size_t count = 0;
     for (size_t i = 0; views != NULL && i < reply->nodes.count; i++) {
@@ -189,6 +191,20 @@ static void gateway_look(void *data)
     seer_nodes_request request = {.protocol = STR("substrate")};
     mesh_ask(g->context.mesh, STR(""), MSG_seer_nodes, NULL, &request, VIEW_ASK_MS, gateway_on_view,
              ask);
+}
+
+// A substrate that comes or goes: seer is asked at once. Seer hears the same heartbeat, before it
+// is asked.
+static void gateway_on_beat(void *data, const void *fields)
+{
+    gateway *g = data;
+    const seer_heartbeat *beat = fields;
+    if (!str_is(beat->protocol, STR("substrate")))
+        return;
+    for (size_t i = 0; i < g->views_count; i++)
+        if (str_is(str_of(g->views[i].node), beat->name) && g->views[i].healthy == !beat->leaving)
+            return;
+    timer_start(g->look, 1, 0);
 }
 
 static void
@@ -244,6 +260,7 @@ static err gateway_start(gateway *g)
     TRY(timer_open(&g->look, g->context.loop, gateway_look, g));
     TRY(timer_open(&g->publish, g->context.loop, gateway_on_publish, g));
     TRY(mesh_serve(g->context.mesh, MSG_gateway_status, gateway_on_status, g));
+    TRY(mesh_listen(g->context.mesh, MSG_seer_heartbeat, gateway_on_beat, g));
     if (d->http != 0)
         TRY(workers_listen(g->workers, WORKER_GATEWAY_HTTP, d->address, d->http));
     if (d->p2p != 0)

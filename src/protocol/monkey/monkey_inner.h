@@ -14,6 +14,7 @@ enum {
     JOB_LOG_PIECE_BYTES = 64 * 1024,
     JOB_ASK_MS = 20 * 1000,
     JOB_ATTEMPTS_MAX = 3, // of failures that are ours (a lost node, a full disk), not the user's
+    JOB_PAUSE_S_MAX = 3,  // between attempts
     SOURCE_BYTES_MAX = 1 << 30,
     BUILDS_AT_ONCE = 2, // of one job
 };

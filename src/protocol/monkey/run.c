@@ -118,6 +118,11 @@ void monkey_job_report(struct monkey_job *j, const char *state, str error, mesh_
     monkey_job_ask(j, MSG_patrick_progress, &request, then);
 }
 
+static uint64_t job_pause_s(const struct monkey_job *j)
+{
+    return j->attempt < JOB_PAUSE_S_MAX ? j->attempt : JOB_PAUSE_S_MAX;
+}
+
 // The claim is given up; the job's memory goes once nothing of it is on its way.
 void monkey_job_release(struct monkey_job *j, bool again)
 {
@@ -125,7 +130,7 @@ void monkey_job_release(struct monkey_job *j, bool again)
     if (j->released)
         return;
     if (m->claims != NULL && again)
-        mesh_claim_return(m->claims, j->id, j->claim, 1000 * j->attempt);
+        mesh_claim_return(m->claims, j->id, j->claim, 1000 * job_pause_s(j));
     else if (m->claims != NULL)
         mesh_claim_done(m->claims, j->id, j->claim);
     j->ending = j->released = true;
@@ -174,8 +179,10 @@ void monkey_job_fail(struct monkey_job *j, err e, bool again)
         return;
     }
     monkey_job_say(j, "error: %s\n", e.what);
-    if (again && j->attempt < JOB_ATTEMPTS_MAX) {
-        monkey_job_say(j, "tried again in %llu s\n", (unsigned long long)j->attempt);
+    // A node that is stopped comes back: the job waits for it however long that takes.
+    bool waits = e.code == ERR_BUSY || e.code == ERR_CLOSED;
+    if (again && (waits || j->attempt < JOB_ATTEMPTS_MAX)) {
+        monkey_job_say(j, "tried again in %llu s\n", (unsigned long long)job_pause_s(j));
         monkey_job_release(j, true);
         return;
     }

@@ -9,6 +9,8 @@
 #include "base/str.h"
 #include "protocol/patrick/patrick_inner.h"
 
+#include <string.h>
+
 enum { ASK_MS = 10 * 1000 };
 
 // One push on its way, in the incoming's arena. They are recorded one after the other: each pairs
@@ -295,6 +297,25 @@ patrick_on_push(void *data, mesh_incoming *in, const message_header *header, con
              push_on_repository, p);
 }
 
+// What git refuses as a branch: nothing would ever go live from it.
+static bool branch_is_a_name(str branch)
+{
+    static const char *const refused[] = {"..", "//", "@{", "/.", "./"};
+    if (branch.len == 0 || branch.len > 200 || branch.at[0] == '.' || branch.at[0] == '/' ||
+        branch.at[0] == '-' || str_ends(branch, STR("/")) || str_ends(branch, STR(".")) ||
+        str_ends(branch, STR(".lock")))
+        return false;
+    for (size_t i = 0; i < branch.len; i++) {
+        unsigned char c = (unsigned char)branch.at[i];
+        if (c <= ' ' || c == 0x7f || strchr("~^:?*[\\", c) != NULL)
+            return false;
+        for (size_t k = 0; k < COUNT(refused); k++)
+            if (str_starts(str_from(branch, i), str_of(refused[k])))
+                return false;
+    }
+    return true;
+}
+
 static void patrick_on_branch_set(void *data,
                                   mesh_incoming *in,
                                   const message_header *header,
@@ -305,8 +326,9 @@ static void patrick_on_branch_set(void *data,
     const patrick_branch_set_request *request = fields;
     arena *a = mesh_incoming_arena(in);
     patrick_branch_set_reply *reply = arena_take(a, sizeof(*reply));
-    if (reply == NULL || request->branch.len == 0 || request->branch.len > 200) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "a branch's name is 1 to 200 characters"));
+    if (reply == NULL || !branch_is_a_name(request->branch)) {
+        mesh_answer_err(in, fail(ERR_SYNTAX, 0,
+                                 "a branch's name is 1 to 200 characters, as git allows them"));
         return;
     }
     store_entry former;

@@ -256,8 +256,8 @@ int dream_inject_set_branch(cli *c)
     if (e.code != OK)
         return dream_api_failed(c, e);
     if (!cli_json(c)) {
-        cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n",
-                  STR_ARG(branch), STR_ARG(reply.former));
+        cli_print(c, "[SUCCESS] branch %.*s goes live from now on (it was %.*s)\n", STR_ARG(branch),
+                  STR_ARG(reply.former));
         return EXIT_OK;
     }
     OWNED(buf_close) buf out;

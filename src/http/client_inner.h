@@ -6,13 +6,13 @@
 
 enum {
     CLIENT_POOL_BUCKETS = 64,
-    CLIENT_LINKS_MAX = 8192,     // open connections of one client
-    CLIENT_CALL_MS = 30 * 1000,  // default deadline
-    CLIENT_IDLE_MS = 30 * 1000,  // an unused link is closed after that
-    CLIENT_TICK_MS = 50,         // while calls are under way
-    CLIENT_IDLE_TICK_MS = 5000,  // while only idle links are left
-    CLIENT_HEAD_MAX = 64 * 1024, // of an answer, and of all its interim answers
-    CLIENT_HEADERS_MAX = 320, // a guest may send 256, and its server adds some
+    CLIENT_LINKS_MAX = 8192,             // open connections of one client
+    CLIENT_CALL_MS = 30 * 1000,          // default deadline
+    CLIENT_IDLE_MS = 30 * 1000,          // an unused link is closed after that
+    CLIENT_TICK_MS = 50,                 // while calls are under way
+    CLIENT_IDLE_TICK_MS = 5000,          // while only idle links are left
+    CLIENT_HEAD_MAX = 64 * 1024,         // of an answer, and of all its interim answers
+    CLIENT_HEADERS_MAX = 320,            // a guest may send 256, and its server adds some
     CLIENT_INTERIM_MAX = 16,             // 1xx answers before the real one
     CLIENT_BODY_MAX = 64 * 1000 * 1000,  // default of a collected answer
     CLIENT_REST_MAX = 64 * 1024,         // of an answer, kept while its reader is paused

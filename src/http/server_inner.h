@@ -131,7 +131,7 @@ void exchange_answered(http_exchange *x);   // the answer is complete: next requ
 void exchange_weigh_body(http_exchange *x); // the last answer, when its body costs too much to skip
 void exchange_refuse(http_exchange *x,
                      unsigned status,
-                     const char *what);            // our own answer, then the end
+                     const char *what); // our own answer, then the end
 void exchange_drop_body(http_exchange *x);
 void exchange_break(http_exchange *x, bool abort); // the connection goes; calls `broken` once
 void exchange_leave(http_exchange *x);             // as above, after what is queued was written

@@ -586,16 +586,15 @@ TEST(auth_deleting_a_project_ends_what_it_serves)
     flow_open(&f, NULL);
     repository_record configuration, code;
     project_record project = flow_project(&f, &configuration, &code);
-    char id[64];
-    snprintf(id, sizeof(id), "%.*s", STR_ARG(project.id));
+    const char *id = str_c(f.memory, project.id);
     tns_publish_reply published;
     CHECK(flow_publish(&f, id, 10, "a.test.localtau", &published).code == OK);
     auth_project_delete_request delete = {.id = str_of(id)};
-    auth_project_delete_reply deleted;
-    CHECK(flow_ask(&f, MSG_auth_project_delete, &delete, &deleted).code == OK && deleted.existed);
+    auth_project_delete_reply gone;
+    CHECK(flow_ask(&f, MSG_auth_project_delete, &delete, &gone).code == OK && gone.existed);
     tns_lookup_request lookup = {.fqdn = STR("a.test.localtau")};
     tns_lookup_reply found;
     CHECK(flow_ask(&f, MSG_tns_lookup, &lookup, &found).code == ERR_ABSENT);
-    CHECK(flow_ask(&f, MSG_auth_project_delete, &delete, &deleted).code == OK && !deleted.existed);
+    CHECK(flow_ask(&f, MSG_auth_project_delete, &delete, &gone).code == OK && !gone.existed);
     flow_close(&f, false);
 }

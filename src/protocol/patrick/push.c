@@ -327,8 +327,8 @@ static void patrick_on_branch_set(void *data,
     arena *a = mesh_incoming_arena(in);
     patrick_branch_set_reply *reply = arena_take(a, sizeof(*reply));
     if (reply == NULL || !branch_is_a_name(request->branch)) {
-        mesh_answer_err(in, fail(ERR_SYNTAX, 0,
-                                 "a branch's name is 1 to 200 characters, as git allows them"));
+        mesh_answer_err(
+            in, fail(ERR_SYNTAX, 0, "a branch's name is 1 to 200 characters, as git allows them"));
         return;
     }
     store_entry former;

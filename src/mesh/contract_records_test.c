@@ -279,13 +279,18 @@ void contract_queue_redelivers(const mesh_factory *factory)
     consumer_open(&c, m, 1, SHORT_MS);
     queue_add(&w, m, "j1", "one");
     world_wait(&w, &c.got, 1);
+    uint64_t beat = clock_now_ms(), longest = 0;
     for (size_t i = 0; i < 8; i++) { // beats keep it well past its lease
         world_rest(&w, SHORT_MS / 3);
         mesh_claim_beat(c.claims, STR("j1"), str_of(c.claim));
+        uint64_t now = clock_now_ms();
+        longest = now - beat > longest ? now - beat : longest;
+        beat = now;
     }
-    CHECK(c.got == 1);
+    // Where the machine itself stood still for a whole lease, the item was rightly taken back.
+    CHECK(longest >= SHORT_MS || c.got == 1);
     world_wait(&w, &c.got, 2); // none come: again, and the former claim is worth nothing
-    CHECK(c.attempt == 2 && strcmp(c.claim, c.first_claim) != 0);
+    CHECK(c.attempt >= 2 && strcmp(c.claim, c.first_claim) != 0);
     mesh_claim_done(c.claims, STR("j1"), str_of(c.first_claim));
     world_rest(&w, 20);
     CHECK(queue_left(&w, m) == 1);

@@ -1,8 +1,8 @@
-// Asks, answers and tells of the embedded engine.
+// Asks, answers and tells, as every engine has them.
 //
-// The happy path of an ask is: encode, a letter, choose who answers, decode, handler, answer
-// encoded, a letter, decode, on_reply. What can fail: nobody serves it, the deadline, a node that
-// leaves, memory.
+// The happy path of an ask is: encode, the driver finds who answers, decode, handler, answer
+// encoded, the driver brings it back, decode, on_reply. What can fail: nobody serves it, the
+// deadline, a node that leaves, memory.
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
@@ -13,30 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct ask {
-    chain link;
-    mesh *from;
-    uint64_t number, until_ms;
-    message_kind kind;
-    char *to; // a node's name; empty: anybody
-    buf request;
-    err error; // the request could not be written
-    mesh_replied *on_reply;
-    mesh_replied_raw *on_raw; // either
-    void *data;
-} ask;
-
-struct mesh_incoming {
-    chain link;
-    mesh *node;
-    uint64_t ask;
-    message_kind kind;
-    buf request; // texts of the fields point into it
-    arena *memory;
-    str from;
-};
-
-static ask *ask_find(mesh_engine *e, uint64_t number)
+ask *ask_find(mesh_engine *e, uint64_t number)
 {
     chain *slot = &e->asks[number % MESH_ASK_SLOTS];
     for (chain *c = slot->next; c != slot; c = c->next)
@@ -90,24 +67,27 @@ static err reply_read(ask *a, arena *memory, str bytes, const void **fields)
     return ok();
 }
 
-static void letter_reply(mesh_engine *e, letter *l)
+void asks_on_failure(mesh_engine *e, uint64_t number, err error)
 {
-    ask *a = ask_find(e, l->number);
-    if (a == NULL || fault_hits(FAULT_MESSAGE))
+    ask *a = ask_find(e, number);
+    if (a != NULL)
+        ask_fail(a, error);
+}
+
+void asks_on_reply(mesh_engine *e, uint64_t number, str bytes)
+{
+    ask *a = ask_find(e, number);
+    if (a == NULL)
         return;
-    if (l->error.code != OK) {
-        ask_fail(a, l->error);
-        return;
-    }
     chain_remove(&a->link);
     if (a->on_raw != NULL) {
-        a->on_raw(a->data, buf_str(&l->bytes));
+        a->on_raw(a->data, bytes);
     } else {
         OWNED(arena_drop) arena *memory = NULL;
         const void *fields = NULL;
         err read = arena_open(&memory, MESH_ARENA_BYTES);
         if (read.code == OK)
-            read = reply_read(a, memory, buf_str(&l->bytes), &fields);
+            read = reply_read(a, memory, bytes, &fields);
         a->on_reply(a->data, read, read.code == OK ? fields : NULL);
     }
     ask_free(a);
@@ -118,28 +98,36 @@ static void incoming_free(mesh_incoming *in)
     chain_remove(&in->link);
     buf_close(&in->request);
     arena_close(in->memory);
+    free(in->reply);
     free(in);
 }
 
-// `what` may live in the incoming's arena: it is copied into the letter.
+static void incoming_answer(mesh_incoming *in, buf *bytes, err error)
+{
+    mesh_engine *e = in->node->engine;
+    e->driver->answer(e, in, bytes, error);
+    buf_close(bytes);
+    incoming_free(in);
+}
+
+// `what` may live in the incoming's arena: it is written before that goes.
 void mesh_answer_err(mesh_incoming *in, err e)
 {
-    letter *l = mesh_letter(in->node->engine, letter_reply, in->ask);
+    buf bytes;
+    buf_open(&bytes, MESSAGE_BYTES_MAX);
     if (e.code == OK)
         e = fail(ERR_SYSTEM, 0, "answered with an error that is none");
-    message_write_error(&l->bytes, e);
-    if (l->bytes.error.code != OK)
-        l->error = fail(e.code, e.sys, "error reply");
-    incoming_free(in);
+    message_write_error(&bytes, e);
+    incoming_answer(in, &bytes, bytes.error.code != OK ? fail(e.code, e.sys, "error reply") : ok());
 }
 
 void mesh_answer(mesh_incoming *in, const void *reply_fields)
 {
-    letter *l = mesh_letter(in->node->engine, letter_reply, in->ask);
+    buf bytes;
+    buf_open(&bytes, MESSAGE_BYTES_MAX);
     message_header header = {.kind = in->kind};
-    message_write(&l->bytes, &header, message_infos[in->kind].reply, reply_fields);
-    l->error = l->bytes.error;
-    incoming_free(in);
+    message_write(&bytes, &header, message_infos[in->kind].reply, reply_fields);
+    incoming_answer(in, &bytes, bytes.error);
 }
 
 arena *mesh_incoming_arena(mesh_incoming *in)
@@ -163,69 +151,45 @@ static err incoming_read(mesh_incoming *in, str from, message_header *header, vo
     return message_read(in->memory, buf_str(&in->request), header, shape, *fields);
 }
 
-static void incoming_open(mesh *node, ask *a)
+// NOLINTNEXTLINE(readability-function-size): all that there is to know of a request
+void incoming_open(mesh *node, message_kind kind, str from, buf *bytes, uint64_t number, str reply)
 {
     mesh_incoming *in = mesh_must_take(sizeof *in);
-    *in = (mesh_incoming){.node = node, .ask = a->number, .kind = a->kind, .request = a->request};
-    buf_open(&a->request, 0); // given away
+    *in = (mesh_incoming){.node = node, .ask = number, .kind = kind, .request = *bytes};
+    in->reply = mesh_must_copy(reply);
+    buf_open(bytes, 0); // given away
     chain_add(&node->incoming, &in->link);
     message_header header;
     void *fields = NULL;
-    err e = incoming_read(in, str_of(a->from->name), &header, &fields);
+    err e = incoming_read(in, from, &header, &fields);
+    if (e.code == OK && header.kind != kind)
+        e = fail(ERR_SYNTAX, 0, "another message than its address says");
     if (e.code != OK)
         mesh_answer_err(in, e);
     else
         node->served[in->kind].handler(node->served[in->kind].data, in, &header, fields);
 }
 
-// "tns@blackhole", or "tns" for short.
-static bool node_is(const mesh *m, str to)
+err ask_nobody(message_kind kind, char what[static 128])
 {
-    str name = str_of(m->name), rest = name;
-    return str_is(name, to) || str_is(str_cut(&rest, '@'), to);
+    (void)snprintf(what, 128, "no node that runs serves %s", message_infos[kind].subject);
+    return fail(ERR_BUSY, 0, what);
 }
 
-static mesh *node_choose(mesh_engine *e, const ask *a)
-{
-    str to = str_of(a->to);
-    size_t count = 0, chosen = 0;
-    for (size_t pass = 0; pass < 2; pass++) {
-        for (chain *c = e->nodes.next; c != &e->nodes; c = c->next) {
-            mesh *m = (mesh *)c;
-            if (m->served[a->kind].handler == NULL || (to.len > 0 && !node_is(m, to)))
-                continue;
-            if (pass == 0)
-                count++;
-            else if (chosen-- == 0)
-                return m;
-        }
-        if (count == 0)
-            return NULL;
-        chosen = count > 1 ? e->turns[a->kind]++ % count : 0;
-    }
-    return NULL;
-}
-
-static void letter_request(mesh_engine *e, letter *l)
+static void letter_fail(mesh_engine *e, letter *l)
 {
     ask *a = ask_find(e, l->number);
-    if (a == NULL)
-        return;
-    if (a->error.code != OK) {
+    if (a != NULL)
         ask_fail(a, a->error);
-        return;
-    }
-    if (fault_hits(FAULT_MESSAGE))
-        return;
-    mesh *node = node_choose(e, a);
-    if (node != NULL) {
-        incoming_open(node, a);
-        return;
-    }
-    char what[128];
-    const char *subject = message_infos[a->kind].subject;
-    (void)snprintf(what, sizeof(what), "no node that runs serves %s", subject);
-    ask_fail(a, fail(ERR_BUSY, 0, what));
+}
+
+static void ask_go(ask *a)
+{
+    mesh_engine *e = a->from->engine;
+    if (a->error.code != OK)
+        (void)mesh_letter(e, letter_fail, a->number);
+    else
+        e->driver->ask(e, a);
 }
 
 static ask *ask_open(mesh *m, str node, uint64_t deadline_ms, void *data)
@@ -234,16 +198,13 @@ static ask *ask_open(mesh *m, str node, uint64_t deadline_ms, void *data)
     ask *a = mesh_must_take(sizeof *a);
     a->from = m;
     a->number = ++e->numbers;
-    a->to = mesh_must_take(node.len + 1);
-    if (node.len > 0)
-        memcpy(a->to, node.at, node.len);
+    a->to = mesh_must_copy(node);
     a->data = data;
     uint64_t now = clock_now_ms(); // the loop's own may be old: a handler may have run long
     if (__builtin_add_overflow(now, deadline_ms, &a->until_ms) || a->until_ms > UINT64_MAX / 2)
         a->until_ms = UINT64_MAX / 2;
     buf_open(&a->request, MESSAGE_BYTES_MAX);
     chain_add(&e->asks[a->number % MESH_ASK_SLOTS], &a->link);
-    (void)mesh_letter(e, letter_request, a->number);
     mesh_due(e, a->until_ms);
     return a;
 }
@@ -267,6 +228,18 @@ void mesh_ask(mesh *m,
     h.deadline_ms = deadline_ms;
     message_write(&a->request, &h, message_infos[kind].request, request_fields);
     a->error = a->request.error;
+    ask_go(a);
+}
+
+static err ask_take_raw(ask *a, str request)
+{
+    message_header h;
+    TRY(message_read_header(request, &h));
+    a->kind = (message_kind)h.kind;
+    if (message_infos[a->kind].reply == NULL)
+        return fail(ERR_UNSUPPORTED, 0, "this is told, not asked");
+    buf_add(&a->request, request);
+    return a->request.error;
 }
 
 void mesh_ask_raw(
@@ -274,17 +247,8 @@ void mesh_ask_raw(
 {
     ask *a = ask_open(m, node, deadline_ms, data);
     a->on_raw = on_reply;
-    message_header h;
-    a->error = message_read_header(request, &h);
-    if (a->error.code != OK)
-        return;
-    a->kind = (message_kind)h.kind;
-    if (message_infos[a->kind].reply == NULL) {
-        a->error = fail(ERR_UNSUPPORTED, 0, "this is told, not asked");
-        return;
-    }
-    buf_add(&a->request, request);
-    a->error = a->request.error;
+    a->error = ask_take_raw(a, request);
+    ask_go(a);
 }
 
 // The first ask that is over; *next gets the soonest deadline of those before it.
@@ -353,6 +317,8 @@ err mesh_serve(mesh *m, message_kind kind, mesh_handler *handler, void *data)
         return fail(ERR_UNSUPPORTED, 0, "this is told, not asked");
     if (m->served[kind].handler != NULL)
         return fail(ERR_CONFLICT, 0, "this node serves it already");
+    if (m->engine->driver->serve != NULL)
+        TRY(m->engine->driver->serve(m, kind));
     m->served[kind] = (served){handler, data};
     return ok();
 }
@@ -374,6 +340,11 @@ err mesh_listen(mesh *m, message_kind kind, void (*on)(void *data, const void *f
     listener *x = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *x);
     if (x == NULL)
         return fail(ERR_MEMORY, 0, "listen");
+    err listens = m->engine->driver->listen != NULL ? m->engine->driver->listen(m, kind) : ok();
+    if (listens.code != OK) {
+        free(x);
+        return listens;
+    }
     *x =
         (listener){.node = m, .number = ++m->engine->numbers, .kind = kind, .on = on, .data = data};
     chain_add(&m->engine->listeners, &x->link);
@@ -413,21 +384,22 @@ static listener *listener_after(mesh_engine *e, uint64_t number, message_kind ki
     return NULL;
 }
 
-static void letter_tell(mesh_engine *e, letter *l)
+void listeners_tell(mesh_engine *e, message_kind kind, str bytes)
 {
     listener *x;
     uint64_t last = 0;
-    while (l->bytes.error.code == OK &&
-           (x = listener_after(e, last, (message_kind)l->number)) != NULL) {
+    while ((x = listener_after(e, last, kind)) != NULL) {
         last = x->number;
-        listener_tell(x, buf_str(&l->bytes));
+        listener_tell(x, bytes);
     }
 }
 
 void mesh_tell(mesh *m, message_kind kind, const void *fields)
 {
     assert(message_infos[kind].reply == NULL);
-    letter *l = mesh_letter(m->engine, letter_tell, kind);
+    OWNED(buf_close) buf bytes;
+    buf_open(&bytes, MESSAGE_BYTES_MAX);
     message_header header = {.kind = kind};
-    message_write(&l->bytes, &header, message_infos[kind].request, fields);
+    message_write(&bytes, &header, message_infos[kind].request, fields);
+    m->engine->driver->tell(m, kind, &bytes);
 }

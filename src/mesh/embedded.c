@@ -11,219 +11,110 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-void *mesh_must_take(size_t size)
+typedef struct embedded {
+    mesh_engine engine;
+    store *store;
+} embedded;
+
+static void letter_request(mesh_engine *e, letter *l)
 {
-    void *at = calloc(1, size);
-    if (at == NULL)
-        abort(); // even the failure could not be told
-    return at;
-}
-
-static void letter_free(letter *l)
-{
-    chain_remove(&l->link);
-    buf_close(&l->bytes);
-    free(l);
-}
-
-static void mesh_mail_call(mesh_engine *e);
-
-// What is written while these are delivered waits for the next turn.
-static void mesh_mail_run(mesh_engine *e)
-{
-    chain now;
-    chain_init(&now);
-    letter *l;
-    while ((l = chain_first(&e->letters)) != NULL) {
-        chain_remove(&l->link);
-        chain_add(&now, &l->link);
-    }
-    while ((l = chain_first(&now)) != NULL) {
-        l->run(e, l);
-        letter_free(l);
-    }
-    if (chain_first(&e->letters) != NULL)
-        mesh_mail_call(e);
-}
-
-static void mesh_on_postman(void *data)
-{
-    postman *p = data;
-    mesh_engine *e = p->engine;
-    free(p);
-    if (e == NULL)
+    ask *a = ask_find(e, l->number);
+    if (a == NULL || fault_hits(FAULT_MESSAGE))
         return;
-    e->postman = NULL;
-    mesh_mail_run(e);
-}
-
-static void mesh_on_mail_timer(void *data)
-{
-    mesh_mail_run(data);
-}
-
-static void mesh_mail_call(mesh_engine *e)
-{
-    if (e->postman != NULL)
-        return;
-    postman *p = mesh_must_take(sizeof *p);
-    p->engine = e;
-    if (loop_defer(e->loop, mesh_on_postman, p).code == OK) {
-        e->postman = p;
+    mesh *node = mesh_node_serving(e, a->kind, str_of(a->to));
+    if (node != NULL) {
+        incoming_open(node, a->kind, str_of(a->from->name), &a->request, a->number, STR(""));
         return;
     }
-    free(p);
-    timer_start(e->mail_timer, 1, 0); // needs no memory
+    char what[128];
+    asks_on_failure(e, l->number, ask_nobody(a->kind, what));
 }
 
-letter *mesh_letter(mesh_engine *e, void (*run)(mesh_engine *e, letter *l), uint64_t number)
+static void embedded_ask(mesh_engine *e, ask *a)
 {
-    letter *l = mesh_must_take(sizeof *l);
-    l->run = run;
-    l->number = number;
-    buf_open(&l->bytes, MESSAGE_BYTES_MAX);
-    chain_add(&e->letters, &l->link);
-    mesh_mail_call(e);
-    return l;
+    (void)mesh_letter(e, letter_request, a->number);
 }
 
-void mesh_due(mesh_engine *e, uint64_t at_ms)
+static void letter_reply(mesh_engine *e, letter *l)
 {
-    at_ms = (at_ms + MESH_TICK_MS - 1) / MESH_TICK_MS * MESH_TICK_MS;
-    if (e->due_ms != 0 && e->due_ms <= at_ms)
+    if (ask_find(e, l->number) == NULL || fault_hits(FAULT_MESSAGE))
         return;
-    uint64_t now = loop_now_ms(e->loop);
-    e->due_ms = at_ms;
-    timer_start(e->timer, at_ms > now ? at_ms - now : 1, 0);
+    if (l->error.code != OK)
+        asks_on_failure(e, l->number, l->error);
+    else
+        asks_on_reply(e, l->number, buf_str(&l->bytes));
 }
 
-static void mesh_on_tick(void *data)
+static void embedded_answer(mesh_engine *e, mesh_incoming *in, buf *bytes, err error)
 {
-    mesh_engine *e = data;
-    e->due_ms = 0;
-    uint64_t now = loop_now_ms(e->loop);
-    asks_tick(e, now);
-    watches_tick(e, now);
-    queues_tick(e, now);
+    letter *l = mesh_letter(e, letter_reply, in->ask);
+    l->error = error;
+    l->bytes = *bytes;
+    buf_open(bytes, 0);
 }
 
-static void mesh_on_commit(void *data, const store_change *changes, size_t count, uint64_t revision)
+static void letter_tell(mesh_engine *e, letter *l)
 {
-    watches_on_commit(data, changes, count, revision);
-    queues_on_commit(data, changes, count, revision);
+    if (l->bytes.error.code == OK)
+        listeners_tell(e, (message_kind)l->number, buf_str(&l->bytes));
 }
 
-static void mesh_engine_free(mesh_engine *e)
+static void embedded_tell(mesh *m, message_kind kind, buf *bytes)
 {
-    timer_close(e->timer);
-    timer_close(e->mail_timer);
-    if (e->postman != NULL)
-        e->postman->engine = NULL; // it frees itself when the loop comes to it
-    letter *l;
-    while ((l = chain_first(&e->letters)) != NULL)
-        letter_free(l);
-    free(e);
+    letter *l = mesh_letter(m->engine, letter_tell, kind);
+    l->bytes = *bytes;
+    buf_open(bytes, 0);
 }
+
+static void embedded_commit(
+    mesh_engine *e, const store_change *changes, size_t count, store_done *done, void *data)
+{
+    store_commit(((embedded *)e)->store, changes, count, done, data);
+}
+
+static err embedded_store(mesh_engine *e, str bucket, store **out)
+{
+    (void)bucket;
+    *out = ((embedded *)e)->store;
+    return ok();
+}
+
+static void embedded_close(mesh_engine *e)
+{
+    embedded *m = (embedded *)e;
+    store_close(m->store); // the last claims and deletions of the queues come back here
+    queues_close(e);
+    mesh_engine_end(e);
+    free(m);
+}
+
+static const mesh_driver embedded_driver = {
+    .ask = embedded_ask,
+    .answer = embedded_answer,
+    .tell = embedded_tell,
+    .commit = embedded_commit,
+    .store = embedded_store,
+    .close = embedded_close,
+};
 
 err mesh_embedded_open(mesh_engine **out, loop *l, const char *folder)
 {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/mesh.db", folder) >= (int)sizeof path)
         return fail(ERR_LIMIT, 0, "path of the mesh");
-    mesh_engine *e = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *e);
-    if (e == NULL)
+    embedded *m = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *m);
+    if (m == NULL)
         return fail(ERR_MEMORY, 0, "mesh");
-    e->loop = l;
-    chain *all[] = {&e->nodes, &e->letters, &e->listeners, &e->watches, &e->queues};
-    for (size_t i = 0; i < COUNT(all); i++)
-        chain_init(all[i]);
-    for (size_t i = 0; i < MESH_ASK_SLOTS; i++)
-        chain_init(&e->asks[i]);
-    err made = timer_open(&e->timer, l, mesh_on_tick, e);
+    err made = mesh_engine_start(&m->engine, &embedded_driver, l);
     if (made.code == OK)
-        made = timer_open(&e->mail_timer, l, mesh_on_mail_timer, e);
-    if (made.code == OK)
-        made = store_open(&e->store, l, path);
+        made = store_open(&m->store, l, path);
     if (made.code != OK) {
-        mesh_engine_free(e);
+        mesh_engine_end(&m->engine);
+        free(m);
         return made;
     }
-    store_on_commit(e->store, mesh_on_commit, e);
-    *out = e;
+    store_on_commit(m->store, mesh_on_commit, &m->engine);
+    *out = &m->engine;
     return ok();
-}
-
-void mesh_engine_close(mesh_engine *e)
-{
-    if (e == NULL)
-        return;
-    e->closing = true;
-    mesh *m;
-    while ((m = chain_first(&e->nodes)) != NULL)
-        mesh_leave(m);
-    store_close(e->store); // the last claims and deletions of the queues come back here
-    queues_close(e);
-    mesh_engine_free(e);
-}
-
-store *mesh_engine_store(mesh_engine *e)
-{
-    return e->store;
-}
-
-static void mesh_free(mesh *m)
-{
-    free(m->name);
-    free(m->protocols);
-    free(m);
-}
-
-err mesh_join(mesh **out, mesh_engine *e, str name, str protocols)
-{
-    for (chain *c = e->nodes.next; c != &e->nodes; c = c->next)
-        if (str_is(str_of(((mesh *)c)->name), name))
-            return fail(ERR_CONFLICT, 0, "a node of this name is there already");
-    mesh *m = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *m);
-    if (m == NULL)
-        return fail(ERR_MEMORY, 0, "join mesh");
-    m->engine = e;
-    m->name = strndup(name.at != NULL ? name.at : "", name.len);
-    m->protocols = strndup(protocols.at != NULL ? protocols.at : "", protocols.len);
-    if (m->name == NULL || m->protocols == NULL) {
-        mesh_free(m);
-        return fail(ERR_MEMORY, 0, "join mesh");
-    }
-    chain_init(&m->incoming);
-    chain_init(&m->commits);
-    chain_add(&e->nodes, &m->link);
-    *out = m;
-    return ok();
-}
-
-// Own asks and commits end first: what they were made for may answer what this node was asked.
-void mesh_leave(mesh *m)
-{
-    if (m == NULL)
-        return;
-    // What these callbacks begin ends here as well.
-    while (commits_leave(m) || asks_leave(m))
-        continue;
-    watches_leave(m);
-    listeners_leave(m);
-    claims_leave(m);
-    incoming_leave(m);
-    chain_remove(&m->link);
-    mesh_free(m);
-}
-
-loop *mesh_loop(mesh *m)
-{
-    return m->engine->loop;
-}
-
-str mesh_node_name(const mesh *m)
-{
-    return str_of(m->name);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include "api/api.h"
 #include "base/base.h"
+#include "base/log.h"
 #include "io/loop.h"
 #include "store/store.h"
 
@@ -14,8 +15,34 @@ typedef struct mesh_incoming mesh_incoming; // a request that waits for its answ
 // Engine `embedded`: all nodes in this process, records in one SQLite file below `folder`
 // (mesh.db).
 err mesh_embedded_open(mesh_engine **out, loop *l, const char *folder) MUST_USE;
+// Engine `nats`: one node a process; records in the logs of the universe's meshd servers, and in
+// copies of them below `folder` (SHARD.db) as far as this node's protocols need them. Texts are
+// copied. Reads see the copy: at least what this node has committed, or was told of by an answer.
+typedef struct mesh_server {
+    str address; // "127.0.0.1"
+    uint16_t port;
+} mesh_server;
+typedef struct mesh_nats_settings {
+    loop *loop;
+    log_sink *log;
+    const char *folder;
+    str universe;
+    str node;      // "tns": its certificate's; only a node of this name may join
+    str protocols; // its certificate's, joined by '+'; empty: none
+    str certificate_pem, key_pem, ca_pem;
+    const mesh_server *servers;
+    size_t servers_count;
+    const struct shards *shards; // NULL: shards_of_universe
+    // Once, when the copies have caught up with the logs (never before this returns). Until then
+    // reads are of the past; commits and asks wait by themselves.
+    void (*ready)(void *data);
+    void *data;
+} mesh_nats_settings;
+err mesh_nats_open(mesh_engine **out, const mesh_nats_settings *settings) MUST_USE;
+// A renewed certificate: for connections from now on.
+err mesh_nats_identity(mesh_engine *e, str certificate_pem, str key_pem) MUST_USE;
+bool mesh_nats_connected(const mesh_engine *e);
 void mesh_engine_close(mesh_engine *e); // its nodes leave; not from within a callback of the mesh
-store *mesh_engine_store(mesh_engine *e);
 // Joins as node `name` with these protocols ("auth", …; empty for simples).
 err mesh_join(mesh **out, mesh_engine *e, str name, str protocols) MUST_USE;
 // What it was asked and did not answer fails with ERR_CLOSED (its mesh_incoming are gone then:

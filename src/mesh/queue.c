@@ -1,18 +1,18 @@
-// Queues of the embedded engine: items are records, claims are memory, attempts are durable.
+// Queues: items are records, and so are claims; beats are memory.
 //
 // The happy path of an item is: its record is committed, a free slot claims it (its record is
-// written with the next attempt), it is handed out, beats prolong the lease, done deletes the
-// record. What can fail: the lease ends or its node leaves (anybody gets it again), a full disk
-// (tried again later).
+// written with the next attempt and who holds it), it is handed out, beats prolong the lease, done
+// deletes the record. What can fail: another process claimed it first (its record says so), the
+// lease ends or its node leaves (anybody gets it again), a full disk (tried again later).
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
-#include "mesh/mesh_inner.h"
+#include "mesh/queue_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { ITEMS_MAX = 1 << 20, ATTEMPT_BYTES = 8, TOKEN_TEXT = 33, OPERATION_BYTES = 4 << 20 };
+enum { ITEMS_MAX = 1 << 20, OPERATION_BYTES = 4 << 20 };
 
 typedef enum {
     ITEM_READY,    // in its queue's ready list
@@ -20,16 +20,18 @@ typedef enum {
     ITEM_CLAIMED,  // until due_ms, by owner
     ITEM_DELAYED,  // until due_ms
     ITEM_REMOVING, // being deleted, or from due_ms on again
+    ITEM_FOREIGN,  // until due_ms claimed by another process
 } item_state;
 
 typedef struct operation operation;
 typedef struct item {
     chain link;
     item_state state;
-    uint64_t due_ms; // 0: none
+    uint64_t due_ms;   // 0: none
+    uint64_t revision; // of its record, as last seen
     mesh_claims *owner;
-    operation *operation; // that is in flight for it
-    char token[TOKEN_TEXT];
+    operation *operation;    // that is in flight for it
+    char token[TOKEN_BYTES]; // of the claim on it
     char id[];
 } item;
 
@@ -61,6 +63,7 @@ struct operation {
     uint64_t claims; // number of who claims
     arena *memory;
     mesh_item item;
+    char token[TOKEN_BYTES];
 };
 
 static void queue_pump(queue *q);
@@ -134,26 +137,73 @@ static void operation_free(operation *o)
     free(o);
 }
 
-static void item_hand_out(operation *o, item *i, mesh_claims *c)
+// Whether other processes claim from this queue as well.
+static bool queue_shared(const queue *q)
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char random[(TOKEN_TEXT - 1) / 2];
-    random_bytes(random, sizeof random);
-    for (size_t n = 0; n < sizeof random; n++) {
-        i->token[2 * n] = digits[random[n] >> 4];
-        i->token[2 * n + 1] = digits[random[n] & 15];
+    return q->engine->driver->beat != NULL;
+}
+
+// The item as its record says; what this process itself holds or is about to claim is left alone.
+static void item_see(queue *q, item *i, str value, uint64_t revision)
+{
+    queue_record r;
+    queue_record_read(value, &r);
+    i->revision = revision;
+    bool own = memcmp(r.origin, q->engine->origin, ORIGIN_BYTES) == 0;
+    if (r.lease_ms != 0 && own && (i->operation != NULL || i->owner != NULL))
+        return;
+    if (i->owner != NULL)
+        i->owner->used--;
+    i->owner = NULL;
+    i->operation = NULL; // the claim of ours that is on its way comes too late
+    chain_remove(&i->link);
+    bool former = own || !queue_shared(q); // of a process that is gone
+    for (chain *c = q->engine->nodes.next; c != &q->engine->nodes; c = c->next)
+        former = former || str_is(str_of(((mesh *)c)->name), r.owner);
+    if (r.lease_ms == 0 && r.delay_ms != 0) {
+        item_due(q, i, ITEM_DELAYED, r.delay_ms);
+    } else if (r.lease_ms == 0 || former) {
+        item_ready(q, i);
+    } else {
+        memcpy(i->token, r.token, TOKEN_BYTES);
+        item_due(q, i, ITEM_FOREIGN, r.lease_ms);
     }
+}
+
+// Tells the other processes that it is free, unless one of ours has it again already.
+static void item_tell_free(queue *q, str id, uint64_t delay_ms)
+{
+    item *i = item_find(q, id);
+    store *s;
+    store_entry entry;
+    queue_record r;
+    if (i == NULL || (i->state != ITEM_READY && i->state != ITEM_DELAYED) || !queue_shared(q))
+        return;
+    OWNED(arena_drop) arena *a = NULL;
+    if (arena_open(&a, OPERATION_BYTES).code != OK ||
+        q->engine->driver->store(q->engine, str_of(q->bucket), &s).code != OK ||
+        store_get(s, str_of(q->bucket), id, a, &entry).code != OK)
+        return; // the lease that they see ends by itself
+    queue_record_read(entry.value, &r);
+    queue_record free_now = {.attempt = r.attempt, .delay_ms = delay_ms, .payload = r.payload};
+    store_change change = {STORE_PUT, str_of(q->bucket), id, queue_record_write(a, &free_now),
+                           entry.revision};
+    if (change.value.at != NULL)
+        q->engine->driver->commit(q->engine, &change, 1, NULL, NULL);
+}
+
+static void item_hand_out(operation *o, item *i, mesh_claims *c, uint64_t revision)
+{
+    memcpy(i->token, o->token, TOKEN_BYTES);
     i->owner = c;
+    i->revision = revision;
     item_due(o->queue, i, ITEM_CLAIMED, c->lease_ms);
-    char token[TOKEN_TEXT];
-    memcpy(token, i->token, sizeof token); // the item may be gone while the callback still reads
-    o->item.claim = (str){token, TOKEN_TEXT - 1};
+    o->item.claim = (str){o->token, TOKEN_BYTES};
     c->on_item(c->data, &o->item);
 }
 
 static void claim_on_done(void *data, err e, uint64_t revision)
 {
-    (void)revision;
     operation *o = data;
     queue *q = o->queue;
     item *i = item_find(q, o->item.id);
@@ -163,7 +213,7 @@ static void claim_on_done(void *data, err e, uint64_t revision)
     if (i != NULL)
         i->operation = NULL;
     if (i != NULL && c != NULL && e.code == OK) {
-        item_hand_out(o, i, c);
+        item_hand_out(o, i, c, revision);
         operation_free(o);
         return;
     }
@@ -178,31 +228,36 @@ static void claim_on_done(void *data, err e, uint64_t revision)
 }
 
 // Reads the record and makes the one with the next attempt.
-static err claim_prepare(operation *o, str id, store_change *out)
+static err claim_prepare(operation *o, str id, const mesh_claims *c, store_change *out)
 {
+    static const char digits[] = "0123456789abcdef";
     queue *q = o->queue;
+    store *s;
     store_entry entry;
+    queue_record r;
+    unsigned char random[TOKEN_BYTES / 2];
     TRY(arena_open(&o->memory, OPERATION_BYTES));
-    TRY(store_get(q->engine->store, str_of(q->bucket), id, o->memory, &entry));
-    char *value = arena_take(o->memory, entry.value.len + ATTEMPT_BYTES);
+    TRY(q->engine->driver->store(q->engine, str_of(q->bucket), &s));
+    TRY(store_get(s, str_of(q->bucket), id, o->memory, &entry));
+    queue_record_read(entry.value, &r);
+    random_bytes(random, sizeof random);
+    for (size_t n = 0; n < sizeof random; n++) {
+        o->token[2 * n] = digits[random[n] >> 4];
+        o->token[2 * n + 1] = digits[random[n] & 15];
+    }
+    r.attempt++;
+    r.lease_ms = c->lease_ms > 0 ? c->lease_ms : 1;
+    r.delay_ms = 0;
+    r.owner = str_of(c->node->name);
+    memcpy(r.origin, q->engine->origin, ORIGIN_BYTES);
+    memcpy(r.token, o->token, TOKEN_BYTES);
     o->item.id = str_copy(o->memory, id);
-    if (value == NULL || o->item.id.at == NULL)
+    o->item.attempt = r.attempt;
+    o->item.payload = r.payload;
+    str value = queue_record_write(o->memory, &r);
+    if (value.at == NULL || o->item.id.at == NULL)
         return fail(ERR_MEMORY, 0, "claim");
-    uint64_t attempt = 0;
-    for (size_t n = 0; n < ATTEMPT_BYTES && n < entry.value.len; n++)
-        attempt |= (uint64_t)(unsigned char)entry.value.at[n] << (8 * n);
-    o->item.attempt = ++attempt;
-    for (size_t n = 0; n < ATTEMPT_BYTES; n++)
-        value[n] = (char)(attempt >> (8 * n));
-    str payload = str_from(entry.value, ATTEMPT_BYTES);
-    if (payload.len > 0)
-        memcpy(value + ATTEMPT_BYTES, payload.at, payload.len);
-    o->item.payload = (str){value + ATTEMPT_BYTES, payload.len};
-    *out = (store_change){STORE_PUT,
-                          str_of(q->bucket),
-                          o->item.id,
-                          {value, ATTEMPT_BYTES + payload.len},
-                          entry.revision};
+    *out = (store_change){STORE_PUT, str_of(q->bucket), o->item.id, value, entry.revision};
     return ok();
 }
 
@@ -212,7 +267,7 @@ static void claim_start(queue *q, item *i, mesh_claims *c)
     *o = (operation){.queue = q, .claims = c->number};
     chain_remove(&i->link);
     store_change change;
-    err e = claim_prepare(o, str_of(i->id), &change);
+    err e = claim_prepare(o, str_of(i->id), c, &change);
     if (e.code != OK) {
         operation_free(o);
         if (e.code == ERR_ABSENT)
@@ -224,7 +279,7 @@ static void claim_start(queue *q, item *i, mesh_claims *c)
     c->used++;
     i->state = ITEM_CLAIMING;
     i->operation = o;
-    store_commit(q->engine->store, &change, 1, claim_on_done, o);
+    q->engine->driver->commit(q->engine, &change, 1, claim_on_done, o);
 }
 
 // The next with a free slot; it goes to the end, so that all take turns.
@@ -249,6 +304,25 @@ static void queue_pump(queue *q)
         claim_start(q, i, c);
 }
 
+// Somebody else has written its record meanwhile: what stands there counts.
+static void item_reload(queue *q, item *i)
+{
+    store *s;
+    store_entry entry = {0};
+    OWNED(arena_drop) arena *a = NULL;
+    err e = arena_open(&a, OPERATION_BYTES);
+    if (e.code == OK)
+        e = q->engine->driver->store(q->engine, str_of(q->bucket), &s);
+    if (e.code == OK)
+        e = store_get(s, str_of(q->bucket), str_of(i->id), a, &entry);
+    if (e.code == OK)
+        item_see(q, i, entry.value, entry.revision);
+    else if (e.code == ERR_ABSENT)
+        item_forget(q, i);
+    else
+        item_due(q, i, ITEM_DELAYED, MESH_RETRY_MS);
+}
+
 static void remove_on_done(void *data, err e, uint64_t revision)
 {
     (void)revision;
@@ -258,6 +332,8 @@ static void remove_on_done(void *data, err e, uint64_t revision)
         i->operation = NULL;
         if (e.code == OK)
             item_forget(o->queue, i);
+        else if (e.code == ERR_CONFLICT)
+            item_reload(o->queue, i);
         else
             item_due(o->queue, i, ITEM_REMOVING, MESH_RETRY_MS);
     }
@@ -279,14 +355,16 @@ static void remove_start(queue *q, item *i)
         return;
     }
     i->operation = o;
-    store_change change = {STORE_DELETE, str_of(q->bucket), o->item.id, {NULL, 0}, STORE_ANY};
-    store_commit(q->engine->store, &change, 1, remove_on_done, o);
+    store_change change = {STORE_DELETE, str_of(q->bucket), o->item.id, {NULL, 0}, i->revision};
+    q->engine->driver->commit(q->engine, &change, 1, remove_on_done, o);
 }
 
 // ---- what the store holds
 typedef struct loaded {
     uint64_t revision;
     char *id;
+    char *value;
+    size_t value_len;
 } loaded;
 typedef struct loading {
     loaded *at;
@@ -308,11 +386,15 @@ static bool queue_on_entry(void *data, const store_entry *entry)
         l->room = room;
     }
     char *id = strndup(entry->key.at, entry->key.len);
-    if (id == NULL) {
+    char *value = malloc(entry->value.len + 1);
+    if (id == NULL || value == NULL) {
+        free(id);
+        free(value);
         l->failed = true;
         return false;
     }
-    l->at[l->count++] = (loaded){entry->revision, id};
+    memcpy(value, entry->value.at, entry->value.len);
+    l->at[l->count++] = (loaded){entry->revision, id, value, entry->value.len};
     return true;
 }
 
@@ -326,14 +408,21 @@ static int loaded_order(const void *one, const void *two)
 static void queue_load(queue *q)
 {
     loading l = {NULL, 0, 0, false};
-    err e = store_each(q->engine->store, str_of(q->bucket), (str){"", 0}, queue_on_entry, &l,
-                       &q->revision);
+    store *s;
+    err e = q->engine->driver->store(q->engine, str_of(q->bucket), &s);
+    if (e.code == OK)
+        e = store_each(s, str_of(q->bucket), (str){"", 0}, queue_on_entry, &l, &q->revision);
     if (l.count > 0)
         qsort(l.at, l.count, sizeof *l.at, loaded_order);
     for (size_t n = 0; n < l.count; n++) {
-        if (!item_add(q, str_of(l.at[n].id)))
+        str id = str_of(l.at[n].id), value = {l.at[n].value, l.at[n].value_len};
+        bool known = item_find(q, id) != NULL;
+        if (!item_add(q, id))
             l.failed = true;
+        else if (!known)
+            item_see(q, item_find(q, id), value, l.at[n].revision);
         free(l.at[n].id);
+        free(l.at[n].value);
     }
     free(l.at);
     q->reload_ms = 0;
@@ -386,12 +475,16 @@ static err queue_open(mesh_engine *e, str name, queue **out)
     return ok();
 }
 
-static void queue_change(queue *q, const store_change *c)
+static void queue_change(queue *q, const store_change *c, uint64_t revision)
 {
     item *i = item_find(q, c->key);
     if (c->verb == STORE_DELETE && i != NULL)
         item_forget(q, i);
-    if (c->verb != STORE_DELETE && !item_add(q, c->key)) {
+    if (c->verb == STORE_DELETE || (c->verb == STORE_ADD && c->expected == 0))
+        return;
+    if (item_add(q, c->key)) {
+        item_see(q, item_find(q, c->key), c->value, revision);
+    } else {
         q->reload_ms = loop_now_ms(q->engine->loop) + MESH_RETRY_MS;
         mesh_due(q->engine, q->reload_ms);
     }
@@ -405,7 +498,7 @@ void queues_on_commit(mesh_engine *e, const store_change *changes, size_t count,
         queue *q = queue_find(e, changes[n].bucket);
         if (q == NULL || revision <= q->revision)
             continue;
-        queue_change(q, &changes[n]);
+        queue_change(q, &changes[n], revision);
         queue_pump(q);
     }
 }
@@ -419,7 +512,8 @@ static void queue_tick_item(queue *q, item *i, uint64_t now_ms)
     else if (i->state == ITEM_REMOVING)
         remove_start(q, i);
     else
-        item_release(q, i);
+        item_release(q,
+                     i); // where it is still claimed by its record, the next claim says otherwise
 }
 
 void queues_tick(mesh_engine *e, uint64_t now_ms)
@@ -447,20 +541,6 @@ void queues_close(mesh_engine *e)
 }
 
 // ---- the public face
-void mesh_queue_change(arena *a, store_change *out, str queue_name, str id, str payload)
-{
-    // Without memory the bucket is too long for any store: the commit is refused as a whole.
-    *out = (store_change){.verb = STORE_ADD, .bucket = {"", SIZE_MAX}, .key = id};
-    char *value = arena_take(a, ATTEMPT_BYTES + payload.len);
-    str bucket = str_format(a, "queue/%.*s", STR_ARG(queue_name));
-    if (value == NULL || bucket.at == NULL)
-        return;
-    if (payload.len > 0)
-        memcpy(value + ATTEMPT_BYTES, payload.at, payload.len);
-    out->bucket = bucket;
-    out->value = (str){value, ATTEMPT_BYTES + payload.len};
-}
-
 // NOLINTNEXTLINE(readability-function-size): mesh.h's contract
 err mesh_claims_open(mesh_claims **out,
                      mesh *m,
@@ -496,16 +576,30 @@ err mesh_claims_open(mesh_claims **out,
 static item *claimed_find(mesh_claims *c, str id, str claim)
 {
     item *i = item_find(c->queue, id);
-    bool current =
-        i != NULL && i->state == ITEM_CLAIMED && i->owner == c && str_is(str_of(i->token), claim);
+    bool current = i != NULL && i->state == ITEM_CLAIMED && i->owner == c &&
+                   str_is((str){i->token, TOKEN_BYTES}, claim);
     return current ? i : NULL;
 }
 
 void mesh_claim_beat(mesh_claims *c, str id, str claim)
 {
     item *i = claimed_find(c, id, claim);
-    if (i != NULL)
-        item_due(c->queue, i, ITEM_CLAIMED, c->lease_ms);
+    if (i == NULL)
+        return;
+    item_due(c->queue, i, ITEM_CLAIMED, c->lease_ms);
+    mesh_engine *e = c->node->engine;
+    if (queue_shared(c->queue))
+        e->driver->beat(e, str_from(str_of(c->queue->bucket), 6), id, claim, c->lease_ms);
+}
+
+void queues_on_beat(mesh_engine *e, str name, str id, str claim, uint64_t lease_ms)
+{
+    for (chain *c = e->queues.next; c != &e->queues; c = c->next) {
+        queue *q = (queue *)c;
+        item *i = str_is(str_from(str_of(q->bucket), 6), name) ? item_find(q, id) : NULL;
+        if (i != NULL && i->state == ITEM_FOREIGN && str_is((str){i->token, TOKEN_BYTES}, claim))
+            item_due(q, i, ITEM_FOREIGN, lease_ms);
+    }
 }
 
 void mesh_claim_done(mesh_claims *c, str id, str claim)
@@ -531,7 +625,9 @@ void mesh_claim_return(mesh_claims *c, str id, str claim, uint64_t delay_ms)
         c->used--;
         item_due(c->queue, i, ITEM_DELAYED, delay_ms);
     }
-    queue_pump(c->queue);
+    queue *q = c->queue;
+    queue_pump(q);
+    item_tell_free(q, id, delay_ms);
 }
 
 void mesh_claims_close(mesh_claims *c)
@@ -548,6 +644,10 @@ void mesh_claims_close(mesh_claims *c)
     chain_remove(&c->link);
     free(c);
     queue_pump(q);
+    at = 0;
+    while (queue_shared(q) && map_next(q->items, &at, &id, &value))
+        if (((item *)value)->state == ITEM_READY)
+            item_tell_free(q, id, 0);
 }
 
 // One at a time from the start: closing one lets others claim, which reorders them.

@@ -1,4 +1,4 @@
-// Commits, reads and watches of the embedded engine: its store, as a node sees it.
+// Commits, reads and watches: the stores of the engine, as a node sees them.
 #include "base/fault.h"
 #include "base/str.h"
 #include "mesh/mesh_inner.h"
@@ -28,7 +28,7 @@ void mesh_commit(mesh *m, const store_change *changes, size_t count, store_done 
     w->done = done;
     w->data = data;
     chain_add(&m->commits, &w->link);
-    store_commit(m->engine->store, changes, count, commit_on_done, w);
+    m->engine->driver->commit(m->engine, changes, count, commit_on_done, w);
 }
 
 bool commits_leave(mesh *m)
@@ -47,7 +47,9 @@ bool commits_leave(mesh *m)
 
 err mesh_get(mesh *m, str bucket, str key, arena *a, store_entry *out)
 {
-    return store_get(m->engine->store, bucket, key, a, out);
+    store *s;
+    TRY(m->engine->driver->store(m->engine, bucket, &s));
+    return store_get(s, bucket, key, a, out);
 }
 
 // NOLINTNEXTLINE(readability-function-size): store_list's own
@@ -61,7 +63,9 @@ err mesh_list(mesh *m,
               store_entry **out,
               size_t *count)
 {
-    return store_list(m->engine->store, bucket, prefix, after, limit, reverse, a, out, count);
+    store *s;
+    TRY(m->engine->driver->store(m->engine, bucket, &s));
+    return store_list(s, bucket, prefix, after, limit, reverse, a, out, count);
 }
 
 struct mesh_watch {
@@ -113,8 +117,11 @@ static void letter_copy(mesh_engine *e, letter *l)
         return;
     copying c = {e, l->number};
     uint64_t revision = 0;
-    err copied = store_each(e->store, str_of(w->bucket), (str){w->prefix, w->prefix_len},
-                            watch_on_entry, &c, &revision);
+    store *s;
+    err copied = e->driver->store(e, str_of(w->bucket), &s);
+    if (copied.code == OK)
+        copied = store_each(s, str_of(w->bucket), (str){w->prefix, w->prefix_len}, watch_on_entry,
+                            &c, &revision);
     w = watch_find(e, l->number);
     if (w == NULL)
         return;

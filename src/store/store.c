@@ -205,7 +205,7 @@ static void store_free(store *s)
     free(s);
 }
 
-err store_open(store **out, loop *l, const char *path)
+static err store_open_as(store **out, loop *l, const char *path, bool copy)
 {
     TRY(store_folder(path, false));
     store *s = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *s);
@@ -216,7 +216,7 @@ err store_open(store **out, loop *l, const char *path)
     s->done.last = &s->done.first;
     (void)pthread_mutex_init(&s->lock, NULL);
     (void)pthread_cond_init(&s->wake, NULL);
-    err e = writer_open(&s->writer, path);
+    err e = writer_open(&s->writer, path, copy);
     if (e.code == OK)
         e = store_folder(path, true);
     if (e.code == OK)
@@ -230,6 +230,16 @@ err store_open(store **out, loop *l, const char *path)
     }
     *out = s;
     return ok();
+}
+
+err store_open(store **out, loop *l, const char *path)
+{
+    return store_open_as(out, l, path, false);
+}
+
+err store_open_copy(store **out, loop *l, const char *path)
+{
+    return store_open_as(out, l, path, true);
 }
 
 void store_close(store *s)
@@ -300,7 +310,25 @@ static commit *commit_new(const store_change *changes, size_t count)
 
 void store_commit(store *s, const store_change *changes, size_t count, store_done *done, void *data)
 {
+    store_commit_at(s, 0, changes, count, done, data);
+}
+
+void store_resume(store *s)
+{
+    atomic_store(&s->writer.stuck, false);
+}
+
+void store_commit_at(store *s,
+                     uint64_t revision,
+                     const store_change *changes,
+                     size_t count,
+                     store_done *done,
+                     void *data)
+{
     commit *c = commit_new(changes, count);
+    if (c->error.code != OK && revision != 0)
+        atomic_store(&s->writer.stuck, true); // what follows must not overtake it
+    c->at = revision;
     c->done = done;
     c->data = data;
     (void)pthread_mutex_lock(&s->lock);
@@ -310,6 +338,8 @@ void store_commit(store *s, const store_change *changes, size_t count, store_don
     } else {
         if (c->error.code == OK && s->waiting_bytes > STORE_PENDING_BYTES_MAX)
             c->error = fail(ERR_BUSY, 0, "too many commits wait");
+        if (c->error.code == ERR_BUSY && revision != 0)
+            atomic_store(&s->writer.stuck, true);
         commits_add(&s->waiting, c);
         s->waiting_bytes += c->bytes;
         (void)pthread_cond_signal(&s->wake);

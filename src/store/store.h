@@ -22,6 +22,9 @@ typedef struct store_entry {
 } store_entry;
 // path: the database file, made with mode 0600. Opening checks integrity of the schema's version.
 err store_open(store **out, loop *l, const char *path) MUST_USE;
+// A copy of what a log elsewhere keeps: not synced at each commit, and a power cut may take the
+// last ones, in their order.
+err store_open_copy(store **out, loop *l, const char *path) MUST_USE;
 // Waits for what was accepted and calls every done that is due; what such a done commits gets
 // ERR_CLOSED. Not from within a callback of the store.
 void store_close(store *s);
@@ -32,6 +35,20 @@ void store_close(store *s);
 typedef void store_done(void *data, err e, uint64_t revision);
 void store_commit(
     store *s, const store_change *changes, size_t count, store_done *done, void *data);
+// As an entry of a log: it gets this revision, which is greater than all before it. After an error
+// other than ERR_CONFLICT no later one is applied (ERR_BUSY) until store_resume(), which is called
+// once all of them were told.
+void store_commit_at(store *s,
+                     uint64_t revision,
+                     const store_change *changes,
+                     size_t count,
+                     store_done *done,
+                     void *data);
+void store_resume(store *s);
+// Any thread, blocking: a compact copy of a store's file that may be in use, and the revision that
+// it holds. `to` must not exist.
+err store_copy_file(const char *from, const char *to, uint64_t *revision) MUST_USE;
+err store_file_revision(const char *path, uint64_t *revision) MUST_USE; // ERR_ABSENT, ERR_SYNTAX
 // Reads what is committed, on the loop's thread, from the page cache (tens of microseconds).
 err store_get(store *s, str bucket, str key, arena *a, store_entry *out) MUST_USE; // ERR_ABSENT
 // Entries with `prefix` in key order, after `after` (empty: from the start), `limit` at most;

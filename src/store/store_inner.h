@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { STORE_BUSY_MS = 5000, STORE_HOOKS_MAX = 16, STORE_PENDING_BYTES_MAX = 256 << 20 };
 
@@ -14,7 +15,8 @@ struct commit {
     commit *next;
     store_done *done;
     void *data;
-    err error; // set before the writer sees it: it only passes through, in its place
+    err error;   // set before the writer sees it: it only passes through, in its place
+    uint64_t at; // the revision it is to get; 0: the next one
     uint64_t revision;
     size_t bytes;
     size_t count;
@@ -36,9 +38,11 @@ typedef struct writer {
     sqlite3_stmt *begin, *end, *undo, *mark, *release, *back;
     sqlite3_stmt *find, *put, *remove, *revision_set;
     uint64_t revision;
-    int wal_pages; // after the last commit, 0 when checkpointed
+    atomic_bool stuck; // an entry of the log could not be applied: none after it may be
+    int wal_pages;     // after the last commit, 0 when checkpointed
 } writer;
-err writer_open(writer *w, const char *path) MUST_USE;
+// `copy`: of what is durable elsewhere; a power cut may take the last commits, never their order.
+err writer_open(writer *w, const char *path, bool copy) MUST_USE;
 void writer_close(writer *w);
 // Applies all that expect what is there, in one transaction; sets each commit's error and revision.
 void writer_apply(writer *w, commit *batch);

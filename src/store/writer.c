@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -158,9 +159,9 @@ static err writer_file(const char *path)
     return ok();
 }
 
-err writer_open(writer *w, const char *path)
+err writer_open(writer *w, const char *path, bool copy)
 {
-    *w = (writer){0};
+    memset(w, 0, sizeof *w);
     TRY(writer_file(path));
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &w->database, flags, NULL) != SQLITE_OK)
@@ -168,8 +169,10 @@ err writer_open(writer *w, const char *path)
                                    : fail(ERR_MEMORY, 0, "open the store's file");
     (void)sqlite3_extended_result_codes(w->database, 1);
     (void)sqlite3_busy_timeout(w->database, STORE_BUSY_MS);
-    TRY(writer_text(w, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                       "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192"));
+    TRY(writer_text(w, copy ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
+                            : "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL"));
+    TRY(writer_text(w, copy ? "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024"
+                            : "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192"));
     TRY(writer_schema(w));
     int64_t revision = 0;
     TRY(writer_whole(w, "SELECT revision FROM meta", &revision));
@@ -186,7 +189,7 @@ void writer_close(writer *w)
     for (size_t i = 0; i < COUNT(all); i++)
         (void)sqlite3_finalize(all[i]);
     (void)sqlite3_close(w->database);
-    *w = (writer){0};
+    memset(w, 0, sizeof *w);
 }
 
 static err writer_find(writer *w, const store_change *c, uint64_t *revision)
@@ -245,14 +248,18 @@ static err writer_group(writer *w, commit *batch, uint64_t *revision)
     for (commit *c = batch; c != NULL; c = c->next) {
         if (c->error.code != OK && c->error.code != ERR_CONFLICT)
             continue;
-        c->error = writer_commit(w, c, *revision + 1);
+        if (c->at != 0 && atomic_load(&w->stuck)) {
+            c->error = fail(ERR_BUSY, 0, "an entry before this one could not be applied");
+            continue;
+        }
+        c->error = writer_commit(w, c, c->at != 0 ? c->at : *revision + 1);
         if (c->error.code != OK && c->error.code != ERR_CONFLICT) {
             err e = c->error;
             c->error = ok();
             return e;
         }
         if (c->error.code == OK)
-            c->revision = ++*revision;
+            c->revision = *revision = c->at != 0 ? c->at : *revision + 1;
     }
     (void)sqlite3_bind_int64(w->revision_set, 1, (int64_t)*revision);
     TRY(writer_run(w, w->revision_set, "write revision"));
@@ -295,6 +302,8 @@ void writer_apply(writer *w, commit *batch)
         }
         if (e.code != OK)
             c->error = e;
+        if (e.code != OK && c->at != 0)
+            atomic_store(&w->stuck, true);
     }
 }
 
@@ -304,4 +313,47 @@ void writer_checkpoint(writer *w)
         return;
     w->wal_pages = 0;
     (void)sqlite3_wal_checkpoint_v2(w->database, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
+err store_copy_file(const char *from, const char *to, uint64_t *revision)
+{
+    sqlite3 *database = NULL;
+    sqlite3_stmt *s = NULL;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    err e = sqlite3_open_v2(from, &database, flags, NULL) == SQLITE_OK
+                ? ok()
+                : store_fail(database, "open the store's file");
+    if (database != NULL)
+        (void)sqlite3_busy_timeout(database, STORE_BUSY_MS);
+    if (e.code == OK)
+        e = store_prepare(database, &s, "VACUUM INTO ?1");
+    if (e.code == OK) {
+        store_bind(s, 1, str_of(to), true);
+        e = sqlite3_step(s) == SQLITE_DONE ? ok() : store_fail(database, "copy the store's file");
+    }
+    (void)sqlite3_finalize(s);
+    (void)sqlite3_close(database);
+    return e.code == OK ? store_file_revision(to, revision) : e;
+}
+
+err store_file_revision(const char *path, uint64_t *revision)
+{
+    OWNED(fd_drop) int there = open(path, O_RDONLY | O_CLOEXEC);
+    if (there < 0)
+        return fail_errno(errno, "open the store's file");
+    sqlite3 *database = NULL;
+    sqlite3_stmt *s = NULL;
+    err e = sqlite3_open_v2(path, &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+                    SQLITE_OK
+                ? ok()
+                : store_fail(database, "open the store's file");
+    if (e.code == OK)
+        e = store_prepare(database, &s, "SELECT revision FROM meta");
+    if (e.code == OK)
+        e = sqlite3_step(s) == SQLITE_ROW ? ok() : store_fail(database, "read the store's file");
+    if (e.code == OK)
+        *revision = (uint64_t)sqlite3_column_int64(s, 0);
+    (void)sqlite3_finalize(s);
+    (void)sqlite3_close(database);
+    return e;
 }

@@ -10,28 +10,33 @@ export PATH := $(PATH):$(CTAU_CACHE)/go/bin:$(HOME)/.cargo/bin:/usr/local/go/bin
 all:
 	@tools/setup
 	@tools/engine
+	@tools/meshd
 	@tools/build release
 
 dream:
 	@tools/setup go-warm
 	@tools/engine
+	@tools/meshd
 	@tools/build release
 	@exec out/release/dream new multiverse
 
 check:
 	@tools/setup check go-warm
 	@tools/engine
+	@tools/meshd
 	@tools/check
 
 install: all
 	@mkdir -p "$(DESTDIR)$(PREFIX)/bin"
 	@install -m 755 out/release/dream "$(DESTDIR)$(PREFIX)/bin/dream"
+	@install -D -m 755 out/release/meshd "$(DESTDIR)$(PREFIX)/lib/ctau/meshd"
 	@ln -sfn dream "$(DESTDIR)$(PREFIX)/bin/tau"
-	@echo "installed $(DESTDIR)$(PREFIX)/bin/dream and tau"
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/dream and tau, lib/ctau/meshd"
 
 bench:
 	@tools/setup check go-warm
 	@tools/engine
+	@tools/meshd
 	@tools/build release
 	@bench/run
 

@@ -14,7 +14,10 @@ static const cli_flag serve_flags[] = {
     {"shift", 0, "N", "first port of the block (14000; the next free one when in use)"},
     {"gateway-port", 0, "PORT",
      "the gateway's friendly port (8080; the next free one when in use)"},
-    {"copies", 0, "LIST", "monkey=2,substrate=2: parallel builds, processes for guests"},
+    {"processes", 0, NULL, "each node a process of its own (--no-processes: all in one)"},
+    {"elders", 0, "N", "with --processes: 1 or 3 nodes that keep the records (1)"},
+    {"copies", 0, "LIST",
+     "monkey=2,substrate=2: parallel builds, processes for guests; with --processes: nodes"},
     {"clean", 0, NULL, "start empty: what the universe kept is removed"},
     {"request-log", 0, NULL, "log every request that functions serve"},
     {"debug", 0, NULL, "log more"},
@@ -23,6 +26,8 @@ static const cli_flag serve_flags[] = {
 static const cli_flag universe_flags[] = {
     {"shift", 0, "N", "first port of the block"},
     {"gateway-port", 0, "PORT", "the gateway's friendly port"},
+    {"processes", 0, NULL, "each node a process of its own"},
+    {"elders", 0, "N", "with --processes: 1 or 3"},
     {"clean", 0, NULL, "start empty"},
     {0},
 };
@@ -58,8 +63,9 @@ static const cli_flag logs_flags[] = {
 static const cli_verb verbs[] = {
     {"new multiverse", NULL,
      "start a cloud (or the clouds that were there), in the foreground until Ctrl-C",
-     "$ dream new multiverse\n$ dream new multiverse --daemon\n", serve_flags, dream_new_multiverse,
-     NULL},
+     "$ dream new multiverse\n$ dream new multiverse --daemon\n"
+     "$ dream new multiverse --processes --elders 3\n",
+     serve_flags, dream_new_multiverse, NULL},
     {"start", NULL, "the same as new multiverse", "$ dream start --daemon\n", serve_flags,
      dream_new_multiverse, NULL},
     {"new universe", "NAME", "add a universe to the running multiverse",

@@ -22,3 +22,5 @@ dream_client *dream_api(cli *c, int *code);
 int dream_api_failed(cli *c, err e);
 // Our own executable, in the arena; NULL when /proc does not say.
 const char *dream_program(arena *a);
+// Raises what may be raised. Anything but EXIT_OK: it was said what is too little here.
+int process_limits(cli *c);

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define ADDRESS_SPACE_MIN (280ULL << 30) // a worker's pools, of pages that are mostly never touched
-enum { FILES_MIN = 256, READY_JSON_BYTES = 64 * 1024 };
+enum { SERVE_TURN_MS = 100, FILES_MIN = 256, READY_JSON_BYTES = 64 * 1024 };
 enum { HOME_BYTES_MAX = 420 }; // SQLite takes paths of 512 bytes, and some are below a universe's
 enum { LOG_FILE_BYTES_MAX = 16 << 20, STOP_MS_MAX = 900, SERVE_UNIVERSES_MAX = UNIVERSES_MAX };
 
@@ -35,6 +35,7 @@ struct serve {
     cli *c;
     loop *loop;
     log_sink *log;
+    journal *journal; // of nodes that are processes
     multiverse *multiverse;
     timer *limit;
     bool stopping;
@@ -95,31 +96,51 @@ static err serve_log_open(arena *a, const char *home, int *fd)
     return *fd < 0 ? fail_errno(errno, "open log file") : ok();
 }
 
-static int serve_settings(cli *c, universe_settings *u, str *names, size_t *count)
+static int serve_copies(cli *c, universe_copies *out)
 {
-    uint64_t shift, gateway;
-    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) ||
-        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
-        return EXIT_USAGE;
-    *u = (universe_settings){.shift = (uint16_t)shift,
-                             .gateway_port = (uint16_t)gateway,
-                             .clean = cli_switch(c, "clean"),
-                             .monkeys = 2,
-                             .request_log = cli_switch(c, "request-log"),
-                             .program = dream_program(cli_arena(c)),
-                             .engine = vm_flags(NULL)};
     str copies[8];
     size_t given = cli_values(c, "copies", copies, COUNT(copies));
     for (size_t i = 0; i < given; i++) {
         str rest = copies[i];
         str name = str_cut(&rest, '=');
         uint64_t n;
-        bool known = str_is(name, STR("monkey")) || str_is(name, STR("substrate"));
-        if (!known || str_number(rest, &n).code != OK || n == 0 || n > 64)
-            return cli_fail(c, EXIT_USAGE, STR("--copies is a list like monkey=2,substrate=2"),
+        size_t *into = str_is(name, STR("monkey"))      ? &out->monkey
+                       : str_is(name, STR("substrate")) ? &out->substrate
+                       : str_is(name, STR("hoarder"))   ? &out->hoarder
+                                                        : NULL;
+        uint64_t most = cli_switch(c, "processes") ? COPIES_MAX : 64;
+        if (into == NULL || str_number(rest, &n).code != OK || n == 0 || n > most)
+            return cli_fail(c, EXIT_USAGE,
+                            str_format(cli_arena(c),
+                                       "--copies is a list like monkey=2,substrate=2 (at most %u)",
+                                       (unsigned)most),
                             STR("dream new multiverse --help"));
-        *(str_is(name, STR("monkey")) ? &u->monkeys : &u->workers) = (size_t)n;
+        *into = (size_t)n;
     }
+    return EXIT_OK;
+}
+
+static int serve_settings(cli *c, universe_settings *u, str *names, size_t *count)
+{
+    uint64_t shift, gateway, elders;
+    if (!cli_number(c, "shift", 1024, 60000, 0, &shift) ||
+        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway) ||
+        !cli_number(c, "elders", 1, ELDERS_MAX, 0, &elders))
+        return EXIT_USAGE;
+    *u = (universe_settings){.shift = (uint16_t)shift,
+                             .gateway_port = (uint16_t)gateway,
+                             .clean = cli_switch(c, "clean"),
+                             .kind = cli_switch(c, "processes")         ? ENGINE_PROCESSES
+                                     : cli_switched_off(c, "processes") ? ENGINE_EMBEDDED
+                                                                        : ENGINE_AS_IT_WAS,
+                             .elders = (size_t)elders,
+                             .request_log = cli_switch(c, "request-log"),
+                             .debug = cli_switch(c, "debug"),
+                             .program = dream_program(cli_arena(c)),
+                             .engine = vm_flags(NULL)};
+    int code = serve_copies(c, &u->copies);
+    if (code != EXIT_OK)
+        return code;
     *count = cli_values(c, "universes", names, SERVE_UNIVERSES_MAX);
     if (*count == 0)
         names[(*count)++] = STR("blackhole");
@@ -205,6 +226,9 @@ static int serve_failed(cli *c, err e)
     if (e.code == ERR_BUSY)
         return cli_fail(c, EXIT_CONFLICT, str_of(e.what),
                         STR("dream status universe   or stop it: dream kill all"));
+    if (e.code == ERR_CONFLICT && e.sys < 0)
+        return cli_fail(c, EXIT_CONFLICT, str_of(e.what),
+                        STR("leave the flag out, or add --clean: it starts empty then"));
     if (e.code == ERR_CONFLICT && e.sys != EEXIST && e.sys != ENOTDIR)
         return cli_fail(
             c, EXIT_CONFLICT, str_of(e.what),
@@ -213,6 +237,22 @@ static int serve_failed(cli *c, err e)
                     str_format(cli_arena(c), "%s%s%s", e.what, e.sys > 0 ? ": " : "",
                                e.sys > 0 ? strerror(e.sys) : ""),
                     STR("dream logs tells more; dream doctor checks this machine"));
+}
+
+// Universes of processes come up by and by.
+static err serve_wait_ready(struct serve *s)
+{
+    universe *u;
+    for (size_t i = 0; !s->stopping && (u = multiverse_at(s->multiverse, i)) != NULL; i++) {
+        err e;
+        while (!s->stopping && multiverse_at(s->multiverse, i) == u && universe_is_starting(u, &e))
+            loop_turn(s->loop, SERVE_TURN_MS);
+        if (s->stopping || multiverse_at(s->multiverse, i) != u)
+            break;
+        if (e.code != OK)
+            return e;
+    }
+    return ok();
 }
 
 // `ready`: -1 in the foreground, else the pipe on which the parent waits for the exit code.
@@ -241,9 +281,13 @@ static int serve_run(cli *c, int ready)
     if (e.code == OK)
         e = log_open(&s.log, log_fd, false, cli_switch(c, "debug") ? LOG_DEBUG : LOG_INFO);
     if (e.code == OK)
+        e = journal_open(&s.journal, log_fd, ready < 0 ? STDERR_FILENO : -1,
+                         cli_colour(c, STDERR_FILENO));
+    if (e.code == OK)
         e = loop_open(&s.loop);
     if (e.code != OK)
         return serve_failed(c, e);
+    settings.defaults.journal = s.journal;
     settings.loop = s.loop;
     settings.log = s.log;
     signal_watch *watches[3] = {0};
@@ -254,7 +298,13 @@ static int serve_run(cli *c, int ready)
         e = timer_open(&s.limit, s.loop, serve_on_limit, &s);
     if (e.code == OK)
         e = multiverse_open(&s.multiverse, &settings);
-    if (e.code != OK) {
+    if (e.code == OK)
+        e = serve_wait_ready(&s);
+    if (s.stopping) { // somebody wanted it to end before it was up
+        while (s.multiverse != NULL)
+            loop_turn(s.loop, STOP_MS_MAX);
+        code = EXIT_INTERRUPTED;
+    } else if (e.code != OK) {
         s.code = code = serve_failed(c, e);
         if (s.multiverse != NULL)
             serve_stop(&s);
@@ -275,12 +325,13 @@ static int serve_run(cli *c, int ready)
             signal_watch_close(watches[i]);
     timer_close(s.limit);
     loop_close(s.loop);
+    journal_close(s.journal);
     log_close(s.log);
     return code;
 }
 
 // Said now, because later it would look like workers that crash and builds that fail.
-static int serve_limits(cli *c)
+int process_limits(cli *c)
 {
     arena *a = cli_arena(c);
     struct rlimit files, space;
@@ -308,7 +359,7 @@ int dream_new_multiverse(cli *c)
     (void)signal(SIGPIPE, SIG_IGN);
     // Keys are in this process: no core files, and no other process of this user reads its memory.
     (void)prctl(PR_SET_DUMPABLE, 0);
-    int limits = serve_limits(c);
+    int limits = process_limits(c);
     if (limits != EXIT_OK)
         return limits;
     if (!cli_switch(c, "daemon"))

@@ -46,6 +46,11 @@ static void status_row(struct table *t, str name, str what, str value)
     table_add(t, value);
 }
 
+static bool status_is_up(const json *node)
+{
+    return str_is(json_text(node, "state"), STR("up"));
+}
+
 static void status_universe_table(cli *c, const json *universe)
 {
     struct table t = {.memory = cli_arena(c)};
@@ -54,6 +59,8 @@ static void status_universe_table(cli *c, const json *universe)
         str name = status_node_name(t.memory, universe, n);
         for (const json *p = status_ports(n); p != NULL; p = p->next)
             status_row(&t, name, p->name, table_number(&t, p));
+        if (!status_is_up(n))
+            status_row(&t, name, STR("state"), json_text(n, "state"));
         if (json_text(n, "protocol").len > 0) // simples are one each
             status_row(
                 &t, name, STR("copies"),
@@ -69,6 +76,11 @@ static void status_node_table(cli *c, const json *universe, const json *node)
     table_add(&t, name);
     table_add(&t, STR("copies"));
     table_add(&t, str_format(t.memory, "%llu", (unsigned long long)json_whole(node, "copies", 1)));
+    if (!status_is_up(node)) {
+        table_add(&t, name);
+        table_add(&t, STR("state"));
+        table_add(&t, json_text(node, "state"));
+    }
     for (const json *p = status_ports(node); p != NULL; p = p->next) {
         table_add(&t, name);
         table_add(&t, p->name);
@@ -99,6 +111,14 @@ static void status_node_json(cli *c, const json *universe, const json *node)
     json_put_text(&w, "name", json_text(node, "name"));
     json_put_text(&w, "protocol", json_text(node, "protocol"));
     json_put_whole(&w, "copies", json_whole(node, "copies", 1));
+    json_put_text(&w, "state", json_text(node, "state"));
+    if (json_whole(node, "pid", 0) != 0)
+        json_put_whole(&w, "pid", json_whole(node, "pid", 0));
+    else
+        json_put_null(&w, "pid");
+    json_put_whole(&w, "restarts", json_whole(node, "restarts", 0));
+    if (json_whole(node, "server_pid", 0) != 0)
+        json_put_whole(&w, "server_pid", json_whole(node, "server_pid", 0));
     json_open_object(&w, "ports");
     for (const json *p = status_ports(node); p != NULL; p = p->next)
         json_put_whole(&w, str_c(cli_arena(c), p->name), p->whole);

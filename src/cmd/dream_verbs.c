@@ -38,15 +38,17 @@ int dream_new_universe(cli *c)
 {
     arena *a = cli_arena(c);
     str name = cli_argument(c, 0);
-    uint64_t shift, gateway;
+    uint64_t shift, gateway, elders;
     if (name.len == 0)
         return cli_fail(c, EXIT_USAGE, STR("which name?"), STR("dream new universe NAME"));
     if (!cli_number(c, "shift", 1024, 60000, 0, &shift) ||
-        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway))
+        !cli_number(c, "gateway-port", 1, 65535, 0, &gateway) ||
+        !cli_number(c, "elders", 1, 3, 0, &elders))
         return EXIT_USAGE;
-    str body = str_format(a, "{\"shift\":%llu,\"gateway_port\":%llu,\"clean\":%s}",
-                          (unsigned long long)shift, (unsigned long long)gateway,
-                          cli_switch(c, "clean") ? "true" : "false");
+    str body = str_format(
+        a, "{\"shift\":%llu,\"gateway_port\":%llu,\"elders\":%llu,\"processes\":%s,\"clean\":%s}",
+        (unsigned long long)shift, (unsigned long long)gateway, (unsigned long long)elders,
+        cli_switch(c, "processes") ? "true" : "false", cli_switch(c, "clean") ? "true" : "false");
     return verbs_do(c, STR("POST"), str_format(a, "/v1/universes/%.*s", STR_ARG(name)), body,
                     str_format(a, "Universe %.*s started!", STR_ARG(name)));
 }

@@ -83,6 +83,12 @@ static const cli_flag logs_flags[] = {
     {"application", 'a', "NAME", "of this application"},
     {0},
 };
+static const cli_flag start_flags[] = {
+    {"shape", 's', "NAME", "which node: DIR/config/NAME.yaml"},
+    {"root", 0, "DIR", "the universe's folder"},
+    {"debug", 0, NULL, "log more"},
+    {0},
+};
 
 static const cli_verb verbs[] = {
     {"login", "[UNIVERSE]", "log in to a universe of this machine, without questions",
@@ -139,6 +145,12 @@ static const cli_verb verbs[] = {
      "$ tau webhook code\n$ tau webhook code --json\n", NULL, tau_webhook, NULL},
     {"open", "[FUNCTION]", "print a function's URL, and open it where there is a browser",
      "$ tau open ping_pong\n", application_flags, tau_open_url, "function"},
+    {"start", NULL, "one node of a universe as this process",
+     "$ tau start --shape tns --root ~/.local/share/ctau/universes/blackhole\n", start_flags,
+     tau_start, NULL},
+    {"config", "validate|show", "check a node's shape file, or print what it comes to",
+     "$ tau config validate --shape tns --root ~/.local/share/ctau/universes/blackhole\n",
+     start_flags, tau_config, NULL},
     {"git-credential", "ACTION", NULL, NULL, NULL, tau_git_credential, NULL},
 };
 

@@ -105,3 +105,5 @@ int tau_retry(cli *c);
 int tau_logs(cli *c); // tau_logs.c
 int tau_rollback(cli *c);
 int tau_webhook(cli *c); // tau_webhook.c
+int tau_start(cli *c);   // tau_start.c
+int tau_config(cli *c);

@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "dream/multiverse_inner.h"
-#include "dream/ports.h"
 #include "protocol/door.h"
 
 #include <stdio.h>
@@ -67,37 +66,59 @@ void api_close(multiverse *m)
 
 // ---- answers
 
+// The universe's name server is seer's; people look for it where requests are served (as upstream
+// shows it).
+static uint16_t api_dns_port(universe *u, const universe_node *shown)
+{
+    universe_node n;
+    if (strcmp(shown->protocol, "substrate") != 0)
+        return 0;
+    for (size_t i = 0; universe_node_at(u, i, &n); i++)
+        if (strcmp(n.protocol, "seer") == 0)
+            return n.doors.dns;
+    return 0;
+}
+
+static void api_write_node(json_writer *w, universe *u, const universe_node *n)
+{
+    json_open_object(w, NULL);
+    json_put_text(w, "name", n->name);
+    json_put_text(w, "protocol", str_of(n->protocol));
+    json_put_whole(w, "copies", n->copies);
+    json_put_text(w, "state", str_of(n->state));
+    if (n->pid != 0)
+        json_put_whole(w, "pid", (uint64_t)n->pid);
+    else
+        json_put_null(w, "pid");
+    json_put_whole(w, "restarts", n->restarts);
+    if (n->server_pid != 0)
+        json_put_whole(w, "server_pid", (uint64_t)n->server_pid);
+    json_open_object(w, "ports");
+    uint16_t dns = api_dns_port(u, n);
+    if (dns != 0)
+        json_put_whole(w, "dns", dns);
+    if (n->doors.http != 0)
+        json_put_whole(w, "http", n->doors.http);
+    if (n->doors.p2p != 0)
+        json_put_whole(w, "p2p", n->doors.p2p);
+    json_close_object(w);
+    json_close_object(w);
+}
+
 void api_write_universe(buf *out, universe *u)
 {
     json_writer w = {.out = out};
     json_open_object(&w, NULL);
     json_put_text(&w, "universe", universe_name(u));
     json_put_text(&w, "id", universe_id(u));
+    json_put_text(&w, "engine", str_of(universe_engine_name(u)));
     json_put_whole(&w, "shift", universe_shift(u));
     json_put_whole(&w, "gateway_port", universe_gateway_port(u));
     json_put_whole(&w, "started_real_ms", universe_started_real_ms(u));
     json_open_list(&w, "nodes");
-    for (size_t i = 0; i < NODES_COUNT; i++) {
-        node *n = universe_node(u, i);
-        if (n == NULL)
-            continue;
-        json_open_object(&w, NULL);
-        json_put_text(&w, "name", node_name(n));
-        json_put_text(&w, "protocol", str_of(node_protocol(n)));
-        json_put_whole(&w, "copies", node_copies(n));
-        json_open_object(&w, "ports");
-        // The universe's name server is seer's; people look for it where requests are served (as
-        // upstream shows it).
-        node *seer = universe_node(u, (size_t)(node_plan_find(STR("seer")) - node_plans));
-        if (str_is(node_name(n), STR("substrate")) && seer != NULL && node_doors(seer)->dns != 0)
-            json_put_whole(&w, "dns", node_doors(seer)->dns);
-        if (node_doors(n)->http != 0)
-            json_put_whole(&w, "http", node_doors(n)->http);
-        if (node_doors(n)->p2p != 0)
-            json_put_whole(&w, "p2p", node_doors(n)->p2p);
-        json_close_object(&w);
-        json_close_object(&w);
-    }
+    universe_node n;
+    for (size_t i = 0; universe_node_at(u, i, &n); i++)
+        api_write_node(&w, u, &n);
     json_close_list(&w);
     json_close_object(&w);
 }
@@ -203,6 +224,33 @@ static void api_on_universe_delete(api_request *r)
         api_wait_failed(w, e);
 }
 
+// A universe that comes up, and who waits for it.
+struct api_birth {
+    struct api_wait *wait;
+    multiverse *multiverse;
+    universe *universe;
+};
+
+static void api_on_universe_ready(void *data, err e)
+{
+    struct api_birth b = *(struct api_birth *)data;
+    free(data);
+    http_exchange *x = b.wait->broken ? NULL : b.wait->x;
+    if (x != NULL)
+        http_on_broken(x, NULL);
+    free(b.wait);
+    if (x != NULL && e.code != OK) {
+        http_answer_err(x, e);
+    } else if (x != NULL) {
+        OWNED(buf_close) buf out;
+        buf_open(&out, API_ANSWER_BYTES_MAX);
+        api_write_universe(&out, b.universe);
+        api_answer_buf(x, &out);
+    }
+    if (e.code != OK && e.code != ERR_CLOSED) // it is closed already then
+        (void)!multiverse_remove(b.multiverse, universe_name(b.universe), NULL, NULL).code;
+}
+
 static void api_on_universe_body(void *user, http_exchange *x, str body)
 {
     multiverse *m = user;
@@ -212,18 +260,26 @@ static void api_on_universe_body(void *user, http_exchange *x, str body)
     s.shift = (uint16_t)json_whole(value, "shift", 0);
     s.gateway_port = (uint16_t)json_whole(value, "gateway_port", 0);
     s.clean = json_flag(value, "clean");
+    s.kind = json_flag(value, "processes") ? ENGINE_PROCESSES : ENGINE_AS_IT_WAS;
+    s.elders = (size_t)json_whole(value, "elders", 0);
+    s.copies.hoarder = 0;
     str path = str_from(http_request_of(x)->path, STR("/v1/universes/").len);
-    universe *u = NULL;
+    struct api_birth *b = calloc(1, sizeof(*b));
+    if (e.code == OK && b == NULL)
+        e = fail(ERR_MEMORY, 0, "new universe");
     if (e.code == OK)
-        e = multiverse_add(m, path, &s, &u);
+        e = multiverse_add(m, path, &s, &b->universe);
     if (e.code != OK) {
+        free(b);
         http_answer_err(x, e);
         return;
     }
-    OWNED(buf_close) buf out;
-    buf_open(&out, API_ANSWER_BYTES_MAX);
-    api_write_universe(&out, u);
-    api_answer_buf(x, &out);
+    b->multiverse = m;
+    b->wait = api_wait_open(x);
+    if (b->wait == NULL)
+        free(b);
+    else
+        universe_when_ready(b->universe, api_on_universe_ready, b);
 }
 
 static void api_on_universe_create(api_request *r)
@@ -232,22 +288,28 @@ static void api_on_universe_create(api_request *r)
     http_collect(r->x, API_BODY_BYTES_MAX, api_on_universe_body);
 }
 
+static void api_on_node_started(void *data, err e)
+{
+    struct api_wait *w = data;
+    if (w->broken)
+        free(w);
+    else if (e.code == OK)
+        api_on_ended(w);
+    else
+        api_wait_failed(w, e);
+}
+
 static void api_on_node(api_request *r)
 {
     str name = r->segments[4], verb = r->segments[5];
-    if (str_is(verb, STR("start"))) {
-        err e = universe_node_start(r->universe, name);
-        if (e.code != OK)
-            http_answer_err(r->x, e);
-        else
-            http_answer_json(r->x, 200, STR("{}"));
-        return;
-    }
     struct api_wait *w = api_wait_open(r->x);
     if (w == NULL)
         return;
-    err e = str_is(verb, STR("stop")) ? universe_node_stop(r->universe, name, api_on_ended, w)
-                                      : fail(ERR_ABSENT, 0, "a node can be told to start or stop");
+    err e = fail(ERR_ABSENT, 0, "a node can be told to start or stop");
+    if (str_is(verb, STR("start")))
+        e = universe_node_start(r->universe, name, api_on_node_started, w);
+    else if (str_is(verb, STR("stop")))
+        e = universe_node_stop(r->universe, name, api_on_ended, w);
     if (e.code != OK)
         api_wait_failed(w, e);
 }

@@ -145,6 +145,8 @@ static err multiverse_start(multiverse *m)
         universe_settings s = m->settings.defaults;
         s.shift = s.gateway_port = 0;
         s.clean = false;
+        s.kind = ENGINE_AS_IT_WAS;
+        s.elders = s.copies.hoarder = 0;
         e = multiverse_add(m, name, &s, NULL);
     }
     if (d != NULL)

@@ -30,7 +30,7 @@ const node_plan *node_plan_find(str name)
     return NULL;
 }
 
-static bool port_is_free(const char *address, uint16_t port)
+bool ports_is_free(const char *address, uint16_t port)
 {
     OWNED(fd_drop) int fd = -1;
     return port == 0 || socket_listen(address, port, false, &fd).code == OK;
@@ -49,7 +49,7 @@ bool ports_block_is_free(const char *address, uint16_t shift)
     for (size_t i = 0; i < NODES_COUNT; i++) {
         const uint16_t offsets[] = {node_plans[i].p2p, node_plans[i].http, node_plans[i].dns};
         for (size_t k = 0; k < COUNT(offsets); k++)
-            if (offsets[k] != 0 && !port_is_free(address, (uint16_t)(shift + offsets[k])))
+            if (offsets[k] != 0 && !ports_is_free(address, (uint16_t)(shift + offsets[k])))
                 return false;
         if (node_plans[i].dns != 0 &&
             !datagram_port_is_free(address, (uint16_t)(shift + node_plans[i].dns)))

@@ -21,3 +21,4 @@ extern const node_plan node_plans[NODES_COUNT];
 const node_plan *node_plan_find(str name); // NULL when unknown
 // True when every TCP and UDP port of the block can be bound on `address` now.
 bool ports_block_is_free(const char *address, uint16_t shift);
+bool ports_is_free(const char *address, uint16_t port); // of TCP; 0 is free

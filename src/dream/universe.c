@@ -1,50 +1,22 @@
-// One universe on this machine: its folder, its authority, its mesh, its nodes, its workers, its
-// forge.
+// One universe on this machine: its folder, its authority, its ports; its kind runs its nodes.
 //
-// The happy path is: 1. folder, key, authority, records; 2. a free block of ports; 3. workers'
-// sockets and nodes;
-// 4. the workers start. What can fail: ports in use, a full disk, damaged files; then nothing stays
-// behind but files.
-#include "dream/universe.h"
-
+// The happy path is: 1. folder, and what it remembers of itself; 2. a free block of ports; 3. key
+// and authority; 4. the kind (embedded.c, processes.c) starts the nodes. What can fail: ports in
+// use, a full disk, damaged files; then nothing stays behind but files.
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "dream/ports.h"
+#include "dream/universe_inner.h"
 #include "io/conn.h"
-#include "worker/workers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNIVERSE_MEMORY_BYTES = 1 << 20, UNIVERSE_NAME_MAX = 32, UNIVERSE_FILE_BYTES = 16 * 1024 };
-static const char address[] = "127.0.0.1";
+enum { UNIVERSE_MEMORY_BYTES = 4 << 20, UNIVERSE_NAME_MAX = 32, UNIVERSE_FILE_BYTES = 16 * 1024 };
+enum { OTHER_ENGINE = -1 }; // err.sys of that conflict
 
-struct universe {
-    universe_settings settings;
-    arena *memory;
-    log_sink *log;
-    const char *folder;
-    uint16_t shift, gateway_port;
-    bool shift_moved;
-    unsigned char key[SEAL_KEY_BYTES];
-    authority *authority;
-    mesh_engine *engine;
-    blobs *blobs;
-    workers *workers;
-    node *nodes[NODES_COUNT];
-    forge *forge;
-    const char *repositories;
-    uint64_t started_real_ms;
-    size_t parting; // what was stopped alone and is not gone yet: nodes, the forge
-    size_t closing; // of the whole universe, once workers are gone: what is not gone yet
-    void (*closed)(void *data);
-    void *closed_data;
-};
-
-static const char *universe_path(universe *u, const char *below)
+const char *universe_path(universe *u, const char *below)
 {
     return str_format(u->memory, "%s/%s", u->folder, below).at;
 }
@@ -61,18 +33,34 @@ static bool universe_name_is_valid(str name)
     return name.len > 0 && name.len <= UNIVERSE_NAME_MAX;
 }
 
-// ---- what a universe remembers of itself: its block of ports
+// ---- what a universe remembers of itself: its block of ports, its engine
 
-static void universe_remembered(universe *u, uint16_t *shift, uint16_t *gateway)
+static size_t remembered_copies(const json *copies, const char *name)
 {
+    uint64_t n = json_whole(copies, name, 0);
+    return n > COPIES_MAX ? COPIES_MAX : (size_t)n;
+}
+
+static void universe_remembered(universe *u)
+{
+    universe_memory *had = &u->had;
     str text;
     const json *value;
-    if (file_read(u->memory, universe_path(u, "universe.json"), UNIVERSE_FILE_BYTES, &text).code !=
-            OK ||
+    const char *path = universe_path(u, "universe.json");
+    if (path == NULL || file_read(u->memory, path, UNIVERSE_FILE_BYTES, &text).code != OK ||
         json_read(u->memory, text, &value, NULL).code != OK)
         return;
-    *shift = (uint16_t)json_whole(value, "shift", 0);
-    *gateway = (uint16_t)json_whole(value, "gateway_port", 0);
+    had->shift = (uint16_t)json_whole(value, "shift", 0);
+    had->gateway_port = (uint16_t)json_whole(value, "gateway_port", 0);
+    bool processes = str_is(json_text(value, "engine"), str_of(universe_processes.name));
+    had->kind = processes ? &universe_processes : &universe_embedded;
+    if (!processes)
+        return;
+    had->elders = json_whole(value, "elders", 1) == ELDERS_MAX ? ELDERS_MAX : 1;
+    const json *copies = json_field(value, "copies");
+    had->copies.monkey = remembered_copies(copies, "monkey");
+    had->copies.substrate = remembered_copies(copies, "substrate");
+    had->copies.hoarder = remembered_copies(copies, "hoarder");
 }
 
 static err universe_remember(universe *u)
@@ -84,45 +72,97 @@ static err universe_remember(universe *u)
     json_put_text(&w, "name", u->settings.name);
     json_put_whole(&w, "shift", u->shift);
     json_put_whole(&w, "gateway_port", u->gateway_port);
+    json_put_text(&w, "engine", str_of(u->kind->name));
+    if (u->kind == &universe_processes) {
+        json_put_whole(&w, "elders", u->elders);
+        json_open_object(&w, "copies");
+        json_put_whole(&w, "monkey", u->copies.monkey);
+        json_put_whole(&w, "substrate", u->copies.substrate);
+        json_put_whole(&w, "hoarder", u->copies.hoarder);
+        json_close_object(&w);
+    }
     json_close_object(&w);
     TRY(out.error);
     return file_write_durable(universe_path(u, "universe.json"), buf_str(&out), 0600);
 }
 
-static bool universe_port_is_free(uint16_t port)
+static err universe_choose_kind(universe *u)
 {
-    OWNED(fd_drop) int fd = -1;
-    return socket_listen(address, port, false, &fd).code == OK;
+    const universe_settings *s = &u->settings;
+    const universe_kind *had = u->had.kind;
+    u->kind = s->kind == ENGINE_PROCESSES  ? &universe_processes
+              : s->kind == ENGINE_EMBEDDED ? &universe_embedded
+              : had != NULL                ? had
+                                           : &universe_embedded;
+    if (had != NULL && had != u->kind)
+        return fail(ERR_CONFLICT, OTHER_ENGINE,
+                    had == &universe_embedded
+                        ? "this universe keeps its records in one process, not in --processes"
+                        : "this universe keeps its records in --processes, not in one process");
+    if (u->kind != &universe_processes)
+        return s->elders > 0 || s->copies.hoarder > 0
+                   ? fail(ERR_UNSUPPORTED, 0, "--elders and --copies hoarder need --processes")
+                   : ok();
+    u->elders = s->elders > 0 ? s->elders : u->had.elders > 0 ? u->had.elders : 1;
+    if (u->elders != 1 && u->elders != ELDERS_MAX)
+        return fail(ERR_UNSUPPORTED, 0, "a universe has one elder or three");
+    if (u->had.elders > 0 && u->had.elders != u->elders)
+        return fail(ERR_CONFLICT, OTHER_ENGINE, "this universe was made with another --elders");
+    return ok();
+}
+
+static size_t copies_of(size_t asked, size_t had)
+{
+    size_t n = asked > 0 ? asked : had;
+    return n == 0 ? 1 : n > COPIES_MAX ? COPIES_MAX : n;
+}
+
+static err universe_plan(universe *u)
+{
+    universe_remembered(u);
+    TRY(universe_choose_kind(u));
+    const universe_copies *asked = &u->settings.copies, *had = &u->had.copies;
+    u->copies.monkey = copies_of(asked->monkey, had->monkey);
+    u->copies.substrate = copies_of(asked->substrate, had->substrate);
+    u->copies.hoarder = copies_of(asked->hoarder, had->hoarder);
+    return u->kind->plan == NULL ? ok() : u->kind->plan(u);
+}
+
+static bool universe_is_as_it_was(const universe *u)
+{
+    const universe_memory *had = &u->had;
+    return had->kind == u->kind && had->shift == u->shift && had->gateway_port == u->gateway_port &&
+           (u->kind == &universe_embedded ||
+            (had->copies.monkey == u->copies.monkey && had->copies.hoarder == u->copies.hoarder &&
+             had->copies.substrate == u->copies.substrate));
 }
 
 static err universe_choose_ports(universe *u)
 {
     uint16_t shift = u->settings.shift, gateway = u->settings.gateway_port;
-    uint16_t had_shift = 0, had_gateway = 0;
-    universe_remembered(u, &had_shift, &had_gateway);
-    shift = shift != 0 ? shift : had_shift != 0 ? had_shift : PORTS_SHIFT;
-    gateway = gateway != 0 ? gateway : had_gateway != 0 ? had_gateway : PORTS_GATEWAY;
+    shift = shift != 0 ? shift : u->had.shift != 0 ? u->had.shift : PORTS_SHIFT;
+    gateway = gateway != 0               ? gateway
+              : u->had.gateway_port != 0 ? u->had.gateway_port
+                                         : PORTS_GATEWAY;
     u->shift = shift;
-    for (int i = 0; !ports_block_is_free(address, u->shift); i++) {
+    for (int i = 0; !u->kind->ports_are_free(u, u->shift); i++) {
         if (i == PORTS_BLOCKS || u->shift > 65535 - 2 * PORTS_STEP)
             return fail(ERR_CONFLICT, 0, "no free block of ports: name one with --shift");
         u->shift = (uint16_t)(u->shift + PORTS_STEP);
         u->shift_moved = true;
     }
     u->gateway_port = gateway;
-    for (int i = 0; !universe_port_is_free(u->gateway_port); i++) {
+    for (int i = 0; !ports_is_free(UNIVERSE_ADDRESS, u->gateway_port); i++) {
         if (i == PORTS_BLOCKS)
             return fail(ERR_CONFLICT, 0,
                         "no free port for the gateway: name one with --gateway-port");
         u->gateway_port++;
     }
     // A full disk is no reason not to start with what is known.
-    if (u->shift == had_shift && u->gateway_port == had_gateway)
-        return ok();
-    return universe_remember(u);
+    return universe_is_as_it_was(u) ? ok() : universe_remember(u);
 }
 
-// ---- keys and stores
+// ---- keys
 
 static err universe_key(universe *u)
 {
@@ -142,78 +182,16 @@ static err universe_key(universe *u)
     return file_write_durable(path, (str){(const char *)u->key, sizeof(u->key)}, 0600);
 }
 
-static err universe_stores(universe *u)
+static err universe_keys(universe *u)
 {
-    const char *ca = universe_path(u, "ca"), *blobs_folder = universe_path(u, "blobs");
+    const char *ca = universe_path(u, "ca");
     u->repositories = universe_path(u, "repositories");
-    if (ca == NULL || blobs_folder == NULL || u->repositories == NULL)
+    if (ca == NULL || u->repositories == NULL)
         return fail(ERR_LIMIT, 0, "path too long");
     TRY(file_make_folders(ca, 0700));
-    TRY(file_make_folders(blobs_folder, 0700));
     TRY(file_make_folders(u->repositories, 0700));
     TRY(universe_key(u));
-    TRY(authority_open(&u->authority, ca, u->settings.name));
-    TRY(mesh_embedded_open(&u->engine, u->settings.loop, u->folder));
-    return blobs_open(&u->blobs, blobs_folder);
-}
-
-// ---- nodes
-
-static err universe_open_node(universe *u, size_t i)
-{
-    const node_plan *plan = &node_plans[i];
-    bool monkey = plan->protocol == &protocol_monkey;
-    node_settings settings = {
-        .loop = u->settings.loop,
-        .mesh = u->engine,
-        .authority = u->authority,
-        .blobs = u->blobs,
-        .log = u->log,
-        .protocol = plan->protocol,
-        .universe = u->settings.name,
-        .name = str_of(plan->name),
-        .folder = str_format(u->memory, "%s/nodes/%s", u->folder, plan->name).at,
-        .repositories = u->repositories,
-        .program = u->settings.program,
-        .engine = u->settings.engine,
-        .workers = u->workers,
-        .secrets_key = plan->protocol == &protocol_auth ? (const char *)u->key : NULL,
-        .copies = monkey ? u->settings.monkeys : 1,
-        .doors = {.address = address,
-                  .p2p = (uint16_t)(u->shift + plan->p2p),
-                  .http = plan->http == 0 ? 0 : (uint16_t)(u->shift + plan->http),
-                  .dns = plan->dns == 0 ? 0 : (uint16_t)(u->shift + plan->dns)},
-    };
-    if (settings.folder == NULL)
-        return fail(ERR_LIMIT, 0, "path too long");
-    return node_open(&u->nodes[i], &settings);
-}
-
-static err universe_workers(universe *u)
-{
-    workers_settings settings = {
-        .loop = u->settings.loop,
-        .log = u->log,
-        .program = u->settings.program,
-        .universe = u->settings.name,
-        .ca_pem = authority_certificate(u->authority),
-        .slots = u->settings.workers,
-        .request_log = u->settings.request_log,
-    };
-    TRY(workers_open(&u->workers, &settings));
-    return workers_listen(u->workers, WORKER_GATEWAY_HTTP, address, u->gateway_port);
-}
-
-static err universe_forge_open(universe *u)
-{
-    size_t client = (size_t)(node_plan_find(STR("client")) - node_plans);
-    forge_settings settings = {
-        .loop = u->settings.loop,
-        .mesh = node_mesh(u->nodes[client]),
-        .folder = u->repositories,
-        .log = u->log,
-    };
-    return forge_open(&u->forge, &settings);
+    return authority_open(&u->authority, ca, u->settings.name);
 }
 
 static err universe_start(universe *u)
@@ -221,13 +199,10 @@ static err universe_start(universe *u)
     if (u->settings.clean && file_exists(u->folder))
         TRY(file_remove_tree(u->folder));
     TRY(file_make_folders(u->folder, 0700));
+    TRY(universe_plan(u));
     TRY(universe_choose_ports(u));
-    TRY(universe_stores(u));
-    TRY(universe_workers(u));
-    for (size_t i = 0; i < NODES_COUNT; i++)
-        TRY(universe_open_node(u, i));
-    TRY(universe_forge_open(u));
-    return workers_start(u->workers);
+    TRY(universe_keys(u));
+    return u->kind->open(u);
 }
 
 err universe_open(universe **out, const universe_settings *settings)
@@ -241,6 +216,7 @@ err universe_open(universe **out, const universe_settings *settings)
         return fail(ERR_MEMORY, 0, "open universe");
     *out = u;
     u->settings = *settings;
+    u->kind = &universe_embedded;
     u->started_real_ms = clock_real_ms();
     err e = arena_open(&u->memory, UNIVERSE_MEMORY_BYTES);
     if (e.code == OK) {
@@ -253,15 +229,46 @@ err universe_open(universe **out, const universe_settings *settings)
     return e.code == OK ? universe_start(u) : e;
 }
 
-// ---- the end
+// ---- ready
 
-static void universe_free(void *data)
+static void universe_tell_ready(void *data)
 {
     universe *u = data;
-    if (u->engine != NULL)
-        mesh_engine_close(u->engine);
-    if (u->blobs != NULL)
-        blobs_close(u->blobs);
+    universe_ready *ready = u->ready;
+    u->ready = NULL;
+    if (ready != NULL)
+        ready(u->ready_data, u->start_error);
+}
+
+void universe_started(universe *u, err e)
+{
+    if (!u->starting)
+        return;
+    u->starting = false;
+    u->start_error = e;
+    if (u->ready != NULL && loop_defer(u->settings.loop, universe_tell_ready, u).code != OK)
+        universe_tell_ready(u);
+}
+
+void universe_when_ready(universe *u, universe_ready *ready, void *data)
+{
+    u->ready = ready;
+    u->ready_data = data;
+    if (!u->starting && loop_defer(u->settings.loop, universe_tell_ready, u).code != OK)
+        universe_tell_ready(u);
+}
+
+bool universe_is_starting(const universe *u, err *e)
+{
+    *e = u->start_error;
+    return u->starting;
+}
+
+// ---- the end
+
+void universe_free(void *data)
+{
+    universe *u = data;
     if (u->authority != NULL)
         authority_close(u->authority);
     explicit_bzero(u->key, sizeof(u->key));
@@ -274,122 +281,36 @@ static void universe_free(void *data)
         closed(closed_data);
 }
 
-static void universe_on_part_closed(void *data)
-{
-    universe *u = data;
-    // The last part may end inside a letter of the mesh, which has to outlive that.
-    if (--u->closing == 0 && loop_defer(u->settings.loop, universe_free, u).code != OK)
-        universe_free(u);
-}
-
-static void universe_on_parted(universe *u)
-{
-    u->parting--;
-    if (u->closing > 0)
-        universe_on_part_closed(u);
-}
-
-// Workers first, so that no request sees half a universe; then the forge with its children and the
-// nodes, from the roof down.
-static void universe_on_workers_closed(void *data)
-{
-    universe *u = data;
-    u->workers = NULL;
-    u->closing = 1 + u->parting;
-    if (u->forge != NULL) {
-        forge *f = u->forge;
-        u->forge = NULL;
-        u->closing++;
-        forge_close_then(f, universe_on_part_closed, u);
-    }
-    for (size_t i = NODES_COUNT; i-- > 0;)
-        if (u->nodes[i] != NULL) {
-            node *n = u->nodes[i];
-            u->nodes[i] = NULL;
-            u->closing++;
-            node_close(n, universe_on_part_closed, u);
-        }
-    universe_on_part_closed(u);
-}
-
 void universe_close(universe *u, void (*closed)(void *data), void *data)
 {
     u->closed = closed;
     u->closed_data = data;
-    if (u->workers != NULL)
-        workers_close(u->workers, universe_on_workers_closed, u);
-    else
-        universe_on_workers_closed(u);
-}
-
-// ---- one node at a time
-
-static size_t universe_plan(str name)
-{
-    const node_plan *plan = node_plan_find(name);
-    return plan == NULL ? NODES_COUNT : (size_t)(plan - node_plans);
-}
-
-err universe_node_start(universe *u, str name)
-{
-    size_t i = universe_plan(name);
-    if (i == NODES_COUNT)
-        return fail(ERR_ABSENT, 0, "there is no such node");
-    if (u->nodes[i] != NULL)
-        return fail(ERR_CONFLICT, 0, "the node runs already");
-    TRY(universe_open_node(u, i));
-    if (i == universe_plan(STR("gateway"))) // its friendly door was closed with it
-        TRY(workers_listen(u->workers, WORKER_GATEWAY_HTTP, address, u->gateway_port));
-    return u->forge == NULL && i == universe_plan(STR("client")) ? universe_forge_open(u) : ok();
-}
-
-// Of one node that stops alone.
-struct universe_part {
-    universe *universe;
-    void (*stopped)(void *data);
-    void *data;
-};
-
-static void universe_on_node_stopped(void *data)
-{
-    struct universe_part part = *(struct universe_part *)data;
-    free(data);
-    if (part.stopped != NULL)
-        part.stopped(part.data);
-    universe_on_parted(part.universe);
-}
-
-static void universe_on_forge_stopped(void *data)
-{
-    universe_on_parted(data);
-}
-
-err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void *data)
-{
-    size_t i = universe_plan(name);
-    if (i == NODES_COUNT)
-        return fail(ERR_ABSENT, 0, "there is no such node");
-    if (u->nodes[i] == NULL)
-        return fail(ERR_CONFLICT, 0, "the node does not run");
-    struct universe_part *part = malloc(sizeof(*part));
-    if (part == NULL)
-        return fail(ERR_MEMORY, 0, "stop node");
-    *part = (struct universe_part){u, stopped, data};
-    if (i == universe_plan(STR("client")) && u->forge != NULL) {
-        forge *f = u->forge; // it asks through this node
-        u->forge = NULL;
-        u->parting++;
-        forge_close_then(f, universe_on_forge_stopped, u);
+    u->starting = false;
+    if (u->ready != NULL) {
+        u->start_error = fail(ERR_CLOSED, 0, "the universe is stopped");
+        universe_tell_ready(u);
     }
-    node *n = u->nodes[i];
-    u->nodes[i] = NULL;
-    u->parting++;
-    node_close(n, universe_on_node_stopped, part);
-    return ok();
+    u->kind->close(u);
 }
 
 // ---- what others may know
 
+err universe_node_start(universe *u, str name, universe_node_started *started, void *data)
+{
+    return u->kind->node_start(u, name, started, data);
+}
+err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void *data)
+{
+    return u->kind->node_stop(u, name, stopped, data);
+}
+bool universe_node_at(const universe *u, size_t i, universe_node *out)
+{
+    size_t places = u->kind->places(u);
+    for (size_t place = 0; place < places; place++)
+        if (u->kind->node_at(u, place, out) && i-- == 0)
+            return true;
+    return false;
+}
 str universe_name(const universe *u)
 {
     return u->settings.name;
@@ -397,6 +318,10 @@ str universe_name(const universe *u)
 str universe_id(const universe *u)
 {
     return authority_universe_id(u->authority);
+}
+const char *universe_engine_name(const universe *u)
+{
+    return u->kind->name;
 }
 uint16_t universe_shift(const universe *u)
 {
@@ -410,18 +335,13 @@ uint16_t universe_gateway_port(const universe *u)
 {
     return u->gateway_port;
 }
-node *universe_node(const universe *u, size_t plan)
-{
-    return plan < NODES_COUNT ? u->nodes[plan] : NULL;
-}
 mesh *universe_mesh(const universe *u)
 {
-    node *client = u->nodes[universe_plan(STR("client"))];
-    return client == NULL ? NULL : node_mesh(client);
+    return u->kind->mesh(u);
 }
 forge *universe_forge(const universe *u)
 {
-    return u->forge;
+    return u->kind->forge(u);
 }
 uint64_t universe_started_real_ms(const universe *u)
 {

@@ -193,10 +193,11 @@ void mesh_leave(mesh *m)
     if (m == NULL)
         return;
     // What these callbacks begin ends here as well.
-    while (commits_leave(m) || asks_leave(m))
+    while (commits_leave(m) || asks_leave(m) || blobs_leave(m))
         continue;
     watches_leave(m);
     listeners_leave(m);
+    blobs_left(m);
     claims_leave(m);
     incoming_leave(m);
     if (m->engine->driver->leave != NULL)

@@ -16,3 +16,11 @@ enum {
     ROLE_NOBODY = 1 << 10, // present in every row: what has none is denied, and a test says so
 };
 extern const unsigned identity_senders[MESSAGE_KINDS];
+
+typedef struct identity_role {
+    const char *name; // as in certificates
+    unsigned role;
+} identity_role;
+// Each role once; the last row is the end, its name NULL.
+extern const identity_role identity_roles[];
+unsigned identity_role_of(str protocol); // "-": a client; 0: none that is known

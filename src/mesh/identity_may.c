@@ -25,6 +25,7 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
     [MSG_auth_repository_hook] = CLIENT,
     [MSG_auth_hook_secret] = ROLE_PATRICK | NOBODY,
     [MSG_auth_deploy_key] = ROLE_MONKEY | NOBODY,
+    [MSG_auth_source] = ROLE_MONKEY | NOBODY,
     [MSG_auth_project_create] = CLIENT,
     [MSG_auth_project_get] = READERS,
     [MSG_auth_project_list] = READERS,
@@ -63,6 +64,7 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
     [MSG_hoarder_read] = READERS,
     [MSG_hoarder_status] = READERS,
     [MSG_hoarder_collect] = CLIENT,
+    [MSG_hoarder_keep] = ROLE_HOARDER | NOBODY,
 
     [MSG_substrate_status] = READERS,
     [MSG_substrate_logs] = READERS,
@@ -72,22 +74,27 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
     // mesh.
 };
 
-static unsigned identity_role(str protocol)
+const identity_role identity_roles[] = {
+    {"auth", ROLE_AUTH},
+    {"tns", ROLE_TNS},
+    {"seer", ROLE_SEER},
+    {"patrick", ROLE_PATRICK},
+    {"monkey", ROLE_MONKEY},
+    {"hoarder", ROLE_HOARDER},
+    {"substrate", ROLE_SUBSTRATE},
+    {"gateway", ROLE_GATEWAY},
+    {"client", ROLE_CLIENT},
+    {"elder", ROLE_ELDER},
+    {NULL, 0},
+};
+
+unsigned identity_role_of(str protocol)
 {
-    static const struct {
-        const char *name;
-        unsigned role;
-    } roles[] = {
-        {"auth", ROLE_AUTH},           {"tns", ROLE_TNS},
-        {"seer", ROLE_SEER},           {"patrick", ROLE_PATRICK},
-        {"monkey", ROLE_MONKEY},       {"hoarder", ROLE_HOARDER},
-        {"substrate", ROLE_SUBSTRATE}, {"gateway", ROLE_GATEWAY},
-        {"client", ROLE_CLIENT},       {"-", ROLE_CLIENT},
-        {"elder", ROLE_ELDER},
-    };
-    for (size_t i = 0; i < COUNT(roles); i++)
-        if (str_is(str_of(roles[i].name), protocol))
-            return roles[i].role;
+    if (str_is(protocol, STR("-")))
+        return ROLE_CLIENT;
+    for (const identity_role *r = identity_roles; r->name != NULL; r++)
+        if (str_is(str_of(r->name), protocol))
+            return r->role;
     return 0;
 }
 
@@ -100,29 +107,34 @@ bool identity_has(const identity *i, str protocol)
     return false;
 }
 
+bool identity_is_elder(const identity *i)
+{
+    return str_is(i->protocols, STR("elder"));
+}
+
 bool identity_may(const identity *i, str subject)
 {
     const message_info *info = message_find(subject);
     if (info == NULL)
         return false;
     unsigned roles = 0;
-    // Simples have no protocol. An elder only belongs to the mesh; the others act for people.
-    if (str_is(i->protocols, STR("-")) && str_starts(i->node, STR("elder")))
-        roles = ROLE_ELDER;
-    for (str rest = i->protocols; roles != ROLE_ELDER && rest.len > 0;)
-        roles |= identity_role(str_cut(&rest, '+'));
+    for (str rest = i->protocols; rest.len > 0;)
+        roles |= identity_role_of(str_cut(&rest, '+'));
+    // An elder only belongs to the mesh; among other protocols the word counts for nothing.
+    if (!identity_is_elder(i))
+        roles &= ~(unsigned)ROLE_ELDER;
     return (identity_senders[info - message_infos] & roles) != 0;
 }
 
 // ---- ctau://UNIVERSE/NODE/PROTOCOLS
 enum { URI_BYTES_MAX = 512 };
 
-static bool name_is(str s, bool at_sign)
+static bool name_is(str s, bool node)
 {
     for (size_t i = 0; i < s.len; i++) {
         char c = s.at[i];
         bool word = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        bool inner = i > 0 && (c == '-' || c == '_' || c == '.' || (at_sign && c == '@'));
+        bool inner = i > 0 && (c == '-' || c == '_' || c == (node ? '@' : '.'));
         if (!word && !inner)
             return false;
     }
@@ -149,7 +161,9 @@ err identity_read(str uri, identity *out)
     i.universe = str_cut(&rest, '/');
     i.node = str_cut(&rest, '/');
     i.protocols = rest;
-    if (!name_is(i.universe, false) || !name_is(i.node, true) || !protocols_are(i.protocols))
+    // The mesh's subjects say `any` for whoever serves a message.
+    if (!name_is(i.universe, false) || !name_is(i.node, true) || str_is(i.node, STR("any")) ||
+        !protocols_are(i.protocols))
         return fail(ERR_SYNTAX, 0, "malformed identity of a node");
     *out = i;
     return ok();

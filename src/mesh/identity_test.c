@@ -194,6 +194,8 @@ TEST(identity_uris_are_read_strictly)
         "ctau://u@v/n/tns",
         "http://u/n/tns",
         "ctau://u/n/-+tns",
+        "ctau://u/any/tns",
+        "ctau://u/n.x/tns",
     };
     for (size_t n = 0; n < COUNT(bad); n++)
         CHECK(identity_read(str_of(bad[n]), &i).code == ERR_SYNTAX);
@@ -216,6 +218,7 @@ static const struct {
     {"auth.repository.hook", "c"},
     {"auth.hook.secret", "p"},
     {"auth.deploy.key", "m"},
+    {"auth.source", "m"},
     {"auth.project.create", "c"},
     {"auth.project.get", "atspmhbgc"},
     {"auth.project.list", "atspmhbgc"},
@@ -249,6 +252,7 @@ static const struct {
     {"hoarder.read", "atspmhbgc"},
     {"hoarder.status", "atspmhbgc"},
     {"hoarder.collect", "c"},
+    {"hoarder.keep", "h"},
     {"substrate.status", "atspmhbgc"},
     {"substrate.logs", "atspmhbgc"},
     {"gateway.status", "atspmhbgc"},
@@ -296,7 +300,13 @@ TEST(identity_unknown_senders_and_subjects_are_denied)
     CHECK(!identity_may(&stranger, STR("node.ping")));
     CHECK(identity_may(&both, STR("auth.deploy.key")) &&
           !identity_may(&both, STR("auth.hook.secret")));
-    identity elder = {STR("u"), STR("elder"), STR("-")};
+    // Its protocols make an elder, not its name, and an elder is nothing else.
+    identity elder = {STR("u"), STR("x"), STR("elder")}, named = {STR("u"), STR("elder"), STR("-")},
+             mixed = {STR("u"), STR("elder"), STR("elder+client")};
+    CHECK(identity_is_elder(&elder) && !identity_is_elder(&named) && !identity_is_elder(&mixed));
     CHECK(identity_may(&elder, STR("node.ping")) && !identity_may(&elder, STR("tns.get")));
+    CHECK(identity_may(&named, STR("tns.get")) && identity_may(&named, STR("auth.login")));
+    mixed.protocols = STR("elder+x");
+    CHECK(!identity_may(&mixed, STR("node.ping")));
     CHECK(!identity_may(&both, STR("auth.deploy.keys")) && !identity_may(&both, STR("")));
 }

@@ -22,20 +22,25 @@ typedef struct mesh_server {
     str address; // "127.0.0.1"
     uint16_t port;
 } mesh_server;
+enum { MESH_SNAPSHOT_ENTRIES = 20000 };
 typedef struct mesh_nats_settings {
     loop *loop;
     log_sink *log;
     const char *folder;
     str universe;
-    str node;      // "tns": its certificate's; only a node of this name may join
+    str node;      // "tns": its certificate's; the server lets no other name join
     str protocols; // its certificate's, joined by '+'; empty: none
     str certificate_pem, key_pem, ca_pem;
     const mesh_server *servers;
     size_t servers_count;
     const struct shards *shards; // NULL: shards_of_universe
+    uint64_t snapshot_entries;   // of a log, for one snapshot of it; 0: MESH_SNAPSHOT_ENTRIES
     // Once, when the copies have caught up with the logs (never before this returns). Until then
     // reads are of the past; commits and asks wait by themselves.
     void (*ready)(void *data);
+    // Once, when this engine cannot go on (its logs were shortened past what it has seen, its disk
+    // is damaged): close it and open a new one, which starts from a snapshot. May be NULL.
+    void (*lost)(void *data, err e);
     void *data;
 } mesh_nats_settings;
 err mesh_nats_open(mesh_engine **out, const mesh_nats_settings *settings) MUST_USE;

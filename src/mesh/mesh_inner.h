@@ -125,6 +125,7 @@ struct mesh {
     mesh_engine *engine;
     char *name, *protocols;
     void *driven; // of the engine's driver
+    struct blob_door *blob_door; // NULL until blobs or peers are asked for
     served served[MESSAGE_KINDS];
     chain incoming, commits;
 };
@@ -164,3 +165,5 @@ void queues_on_commit(mesh_engine *e, const store_change *changes, size_t count,
 void queues_on_beat(mesh_engine *e, str queue, str id, str claim, uint64_t lease_ms);
 void queues_tick(mesh_engine *e, uint64_t now_ms);
 void queues_close(mesh_engine *e);
+bool blobs_leave(mesh *m); // true when there were some
+void blobs_left(mesh *m);

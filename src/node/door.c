@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "http/server.h"
+#include "mesh/blob.h"
 #include "mesh/identity.h"
 
 #include <stdlib.h>
@@ -105,6 +106,20 @@ static void p2p_on_body(void *user, http_exchange *x, str body)
               peer == NULL ? STR("") : peer->uri, body, p2p_on_reply, ask);
 }
 
+// Whoever may read a blob by message may have it by this door.
+static void p2p_blob(struct p2p_door *d, http_exchange *x, str hash)
+{
+    const tls_peer *peer = http_peer(x);
+    identity who;
+    err e = identity_read(peer == NULL ? STR("") : peer->uri, &who);
+    if (e.code == OK && !identity_may(&who, STR("hoarder.read")))
+        e = fail(ERR_DENIED, 0, "the peer's role may not read blobs");
+    if (e.code != OK)
+        http_answer_err(x, e);
+    else
+        mesh_blob_answer(d->settings.loop, d->settings.blobs, x, hash);
+}
+
 static void p2p_on_request(void *data, http_exchange *x)
 {
     struct p2p_door *d = data;
@@ -113,9 +128,13 @@ static void p2p_on_request(void *data, http_exchange *x)
         http_answer_text(x, 200, "text/plain", STR("pong"));
         return;
     }
+    if (str_starts(r->path, STR("/blob/")) && str_is(r->method, STR("GET"))) {
+        p2p_blob(d, x, str_from(r->path, sizeof "/blob/" - 1));
+        return;
+    }
     if (!str_is(r->path, STR("/ask")) || !str_is(r->method, STR("POST"))) {
         http_answer_err(x,
-                        fail(ERR_ABSENT, 0, "a peer-to-peer door knows POST /ask and GET /ping"));
+                        fail(ERR_ABSENT, 0, "routes: POST /ask, GET /blob/HASH, GET /ping"));
         return;
     }
     struct p2p_ask *ask = calloc(1, sizeof(*ask));

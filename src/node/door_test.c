@@ -62,7 +62,7 @@ static void doors_open(struct doors *d)
         node_settings settings = {
             .loop = d->loop,
             .mesh = d->engine,
-            .authority = d->authority,
+            .identity = node_identity_of(d->authority),
             .blobs = d->blobs,
             .protocol = door_protocols[i],
             .universe = STR("test"),
@@ -267,7 +267,7 @@ TEST(node_whose_port_is_taken_says_so_and_leaves_nothing)
     node_settings settings = {
         .loop = d.loop,
         .mesh = d.engine,
-        .authority = d.authority,
+        .identity = node_identity_of(d.authority),
         .blobs = d.blobs,
         .universe = STR("test"),
         .name = STR("late"),

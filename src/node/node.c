@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "http/server.h"
 #include "io/conn.h"
+#include "mesh/blob.h"
 #include "node/door.h"
 #include "worker/workers.h"
 
@@ -79,10 +80,29 @@ static void node_on_beat(void *data)
     node_tell(data, false);
 }
 
+static err
+node_issue(void *data, arena *a, str name, str protocols, str *certificate_pem, str *key_pem)
+{
+    return authority_issue(data, a, name, protocols, CERTIFICATE_DAYS, certificate_pem, key_pem);
+}
+
+node_identity node_identity_of(authority *issuer)
+{
+    return (node_identity){node_issue, issuer, authority_certificate(issuer), RENEW_MS};
+}
+
 static err node_certificate(struct node *n, arena *a, str *certificate, str *key)
 {
-    return authority_issue(n->settings.authority, a, n->settings.name, str_of(node_protocol(n)),
-                           CERTIFICATE_DAYS, certificate, key);
+    const node_identity *i = &n->settings.identity;
+    str protocols = n->settings.elder ? STR("elder") : str_of(node_protocol(n));
+    return i->issue(i->data, a, n->settings.name, protocols, certificate, key);
+}
+
+// What it shows the peers it fetches blobs from.
+static err node_show(struct node *n, str certificate, str key)
+{
+    return mesh_peer_identity(n->mesh, n->settings.universe, certificate, key,
+                              n->settings.identity.ca_pem);
 }
 
 static bool node_is_gateway(const struct node *n)
@@ -96,9 +116,8 @@ static bool node_is_with_workers(const struct node *n)
     return node_is_gateway(n) || str_is(str_of(node_protocol(n)), STR("substrate"));
 }
 
-static void node_on_renew(void *data)
+void node_renew(node *n)
 {
-    struct node *n = data;
     arena *a;
     str certificate, key;
     err e = arena_open(&a, NODE_MEMORY_BYTES);
@@ -108,10 +127,17 @@ static void node_on_renew(void *data)
             e = p2p_door_renew(n->p2p, certificate, key);
         if (e.code == OK && n->workers != NULL)
             workers_identity(n->workers, node_is_gateway(n), certificate, key);
+        if (e.code == OK)
+            e = node_show(n, certificate, key);
         arena_close(a);
     }
     if (e.code != OK)
         log_fail(n->log, "certificate not renewed", e, NULL);
+}
+
+static void node_on_renew(void *data)
+{
+    node_renew(data);
 }
 
 static void node_on_http(void *data, http_exchange *x)
@@ -132,9 +158,12 @@ static err node_open_p2p(struct node *n)
         .node = n->full_name,
         .address = n->settings.doors.address,
         .port = n->settings.doors.p2p,
-        .ca_pem = authority_certificate(n->settings.authority),
+        .ca_pem = n->settings.identity.ca_pem,
+        .blobs = n->settings.blobs,
     };
     err e = node_certificate(n, a, &settings.certificate_pem, &settings.key_pem);
+    if (e.code == OK)
+        e = node_show(n, settings.certificate_pem, settings.key_pem);
     if (e.code == OK)
         e = p2p_door_open(&n->p2p, &settings);
     arena_close(a);
@@ -181,6 +210,7 @@ static err node_open_workers(struct node *n)
     str certificate, key;
     TRY(arena_open(&a, NODE_MEMORY_BYTES));
     TRY(node_certificate(n, a, &certificate, &key));
+    TRY(node_show(n, certificate, key));
     n->workers = n->settings.workers;
     workers_identity(n->workers, node_is_gateway(n), certificate, key);
     workers_on_relay(n->workers, node_is_gateway(n), node_on_relay, n);
@@ -245,7 +275,8 @@ static err node_start(struct node *n)
     TRY(timer_open(&n->beat, s->loop, node_on_beat, n));
     TRY(timer_open(&n->renew, s->loop, node_on_renew, n));
     timer_start(n->beat, HEARTBEAT_MS, HEARTBEAT_MS);
-    timer_start(n->renew, RENEW_MS, RENEW_MS);
+    if (s->identity.renew_ms != 0)
+        timer_start(n->renew, s->identity.renew_ms, s->identity.renew_ms);
     node_tell(n, false);
     return ok();
 }

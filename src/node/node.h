@@ -9,14 +9,26 @@
 #include "store/blob.h"
 
 typedef struct node node;
+// Where a node's certificates come from.
+typedef struct node_identity {
+    // A key and a certificate for this node, the newest there is; `protocols` may be empty. PEMs in
+    // the arena.
+    err (*issue)(void *data, arena *a, str name, str protocols, str *certificate_pem, str *key_pem);
+    void *data;
+    str ca_pem;        // lives as long as the node
+    uint64_t renew_ms; // asked again so often; 0: whoever gave it calls node_renew
+} node_identity;
+// The universe's own authority, in this process: 30 days, renewed at half of it.
+node_identity node_identity_of(authority *issuer);
 // Everything is borrowed and must outlive the node; texts are copied.
 typedef struct node_settings {
     loop *loop;
     mesh_engine *mesh;
-    authority *authority; // issues the node's certificate, renewed at half its life
+    node_identity identity;
     blobs *blobs;
     log_sink *log;
     const protocol *protocol; // NULL: a simple (elder, client)
+    bool elder;               // a simple that bears the mesh: its certificate says so
     str universe;             // "blackhole"
     str name;                 // "tns"; the node's full name is "tns@blackhole"
     const char *folder;       // made if absent
@@ -38,3 +50,5 @@ const char *node_protocol(const node *n); // "tns", or "" for a simple
 size_t node_copies(const node *n);
 const protocol_doors *node_doors(const node *n); // only doors that are open have a port
 mesh *node_mesh(node *n);
+// There is a newer certificate: for connections from now on.
+void node_renew(node *n);

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ enum {
 
 struct blobs {
     int folder;
+    atomic_uint owners;
     pthread_mutex_t lock; // between "it is there already" and its removal
 };
 
@@ -85,6 +87,7 @@ err blobs_open(blobs **out, const char *folder)
     if (b == NULL)
         return fail(ERR_MEMORY, 0, "blobs");
     (void)pthread_mutex_init(&b->lock, NULL);
+    atomic_init(&b->owners, 1);
     b->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     err e = b->folder >= 0 ? blobs_sweep(b) : fail_errno(errno, "open folder of blobs");
     if (e.code != OK) {
@@ -97,11 +100,17 @@ err blobs_open(blobs **out, const char *folder)
 
 void blobs_close(blobs *b)
 {
-    if (b == NULL)
+    if (b == NULL || atomic_fetch_sub(&b->owners, 1) > 1)
         return;
     fd_drop(&b->folder);
     (void)pthread_mutex_destroy(&b->lock);
     free(b);
+}
+
+blobs *blobs_share(blobs *b)
+{
+    (void)atomic_fetch_add(&b->owners, 1);
+    return b;
 }
 
 static err folder_sync(int at, const char *name)
@@ -247,6 +256,75 @@ err blobs_put_file(blobs *b, const char *path, sha256 *out, uint64_t *size)
     *out = hash;
     *size = copied;
     return ok();
+}
+
+// ---- drafts
+struct blob_draft {
+    temporary file;
+    sha256_stream *stream;
+    uint64_t size;
+};
+
+void blob_draft_drop(blob_draft *d)
+{
+    if (d == NULL)
+        return;
+    temporary_drop(&d->file);
+    if (d->stream != NULL)
+        (void)sha256_stream_close(d->stream);
+    blobs_close(d->file.blobs);
+    free(d);
+}
+
+err blob_draft_open(blob_draft **out, blobs *b)
+{
+    blob_draft *d = fault_hits(FAULT_MEMORY) ? NULL : calloc(1, sizeof *d);
+    if (d == NULL)
+        return fail(ERR_MEMORY, 0, "write blob");
+    d->file = (temporary){.blobs = blobs_share(b), .file = -1};
+    err e = temporary_open(&d->file);
+    if (e.code == OK)
+        e = sha256_stream_open(&d->stream);
+    if (e.code != OK) {
+        blob_draft_drop(d);
+        return e;
+    }
+    *out = d;
+    return ok();
+}
+
+err blob_draft_add(blob_draft *d, str bytes)
+{
+    sha256_stream_add(d->stream, bytes);
+    d->size += bytes.len;
+    return temporary_write(&d->file, bytes);
+}
+
+static err draft_place(blob_draft *d, const sha256 *hash)
+{
+    uint64_t present = 0;
+    names n = names_of(hash);
+    sha256 found = sha256_stream_close(d->stream);
+    d->stream = NULL;
+    if (memcmp(found.bytes, hash->bytes, SHA256_BYTES) != 0)
+        return fail(ERR_SYNTAX, 0, "these bytes are not those of the blob's name");
+    if (blobs_has(d->file.blobs, hash, &present) && present == d->size &&
+        blob_touch(d->file.blobs, n.blob))
+        return folder_sync(d->file.blobs->folder, n.shelf);
+    return temporary_keep(&d->file, hash);
+}
+
+err blob_draft_keep(blob_draft *d, const sha256 *hash)
+{
+    err e = draft_place(d, hash);
+    blob_draft_drop(d);
+    return e;
+}
+
+bool blobs_touch(blobs *b, const sha256 *hash)
+{
+    names n = names_of(hash);
+    return blob_touch(b, n.blob);
 }
 
 bool blobs_has(blobs *b, const sha256 *hash, uint64_t *size)

@@ -32,11 +32,25 @@ quits() { # quits STATUS NAME COMMAND…: the command ends with this status
 }
 ours() { # process ids of this scenario's clouds and workers: ours by user, program and, where we may look, by network
     here=$(readlink /proc/self/ns/net)
-    for pid in $(pgrep -u "$(id -u)" -f 'dream (worker|new multiverse)'); do
+    for pid in $(pgrep -u "$(id -u)" -f 'dream (worker|new multiverse)|tau start --shape|meshd -parent'); do
         there=$(readlink "/proc/$pid/ns/net" 2>/dev/null || true)
         [ -n "$there" ] && [ "$there" != "$here" ] || echo "$pid"
     done
 }
+# CLOUD=processes: the same script on nodes that are processes of their own.
+if [ "${CLOUD:-}" ] && [ ! -e "$HOME/bin/dream" ]; then
+    mkdir -p "$HOME/bin"
+    dream_program=$(command -v dream)
+    cat >"$HOME/bin/dream" <<END
+#!/bin/sh
+case "\$1 \${2:-}" in
+"new multiverse" | "start "*) case " \$* " in *processes*) ;; *) exec "$dream_program" "\$@" --$CLOUD ;; esac ;;
+esac
+exec "$dream_program" "\$@"
+END
+    chmod +x "$HOME/bin/dream"
+    PATH=$HOME/bin:$PATH
+fi
 finish() { echo "1..$number"; }
 stop_cloud() { dream kill all >/dev/null 2>&1 || true; }
 trap stop_cloud EXIT

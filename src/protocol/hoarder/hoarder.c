@@ -1,77 +1,76 @@
-// hoarder: knows every blob of the universe, says where it is, and collects what nobody names any
-// more.
-#include "base/clock.h"
-#include "base/map.h"
+// hoarder: knows every blob of the universe, keeps copies on several disks, says where they are, and
+// collects what nobody names any more.
 #include "base/str.h"
-#include "protocol/protocol.h"
-#include "protocol/record.h"
+#include "protocol/hoarder/hoarder_inner.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-enum {
-    READ_BYTES_MAX = 512 * 1024,
-    COLLECT_EVERY_MS = 60 * 60 * 1000,
-    COLLECT_YOUNGER_MS = 60 * 60 * 1000, // an upload younger than an hour stays, named or not
-    COLLECT_ASK_MS = 60 * 1000,
-    COLLECT_REVISIONS = 20,
-    COLLECT_NAMES_MAX = 10 * 1000 * 1000,
-};
-
-struct hoarder {
-    protocol_context context;
-    timer *collect_timer;
-    uint64_t collected;
-    struct collection *collection; // the one that runs
-};
+enum { READ_BYTES_MAX = 512 * 1024, COLLECT_EVERY_MS = 60 * 60 * 1000 };
 
 static bool hoarder_hash(str text, sha256 *out)
 {
     return sha256_from_hex(text, out).code == OK;
 }
 
-static void
-hoarder_on_stash(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+// ---- locate
+
+static void locate_add(struct hoarder *h, hoarder_locate_reply *reply, str name)
 {
-    (void)header;
-    struct hoarder *h = data;
-    const hoarder_stash_request *request = fields;
-    arena *a = mesh_incoming_arena(in);
-    sha256 hash;
-    uint64_t size;
-    hoarder_stash_reply *reply = arena_take(a, sizeof(*reply));
-    if (reply == NULL || !hoarder_hash(request->hash, &hash)) {
-        mesh_answer_err(in,
-                        fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
-        return;
+    const protocol_doors *doors = h->context.doors;
+    mesh_peer peer;
+    holder_record *to = &reply->holders.at[reply->holders.count++];
+    *to = (holder_record){.name = name};
+    if (str_is(name, h->self)) {
+        to->address = doors != NULL ? str_of(doors->address) : STR("");
+        to->port = doors != NULL ? doors->p2p : 0;
+    } else if (mesh_peer_find(h->context.mesh, name, &peer)) {
+        to->address = peer.address;
+        to->port = peer.port;
     }
-    if (!blobs_has(h->context.blobs, &hash, &size)) {
-        mesh_answer_err(in, fail(ERR_ABSENT, 0, "the blob is not in this universe's store"));
-        return;
-    }
-    reply->copies = 1;
-    store_change change = record_put(
-        STR("hoarder.blob"), request->hash,
-        str_format(a, "%llu %.*s", (unsigned long long)size, STR_ARG(request->owner)), STORE_ANY);
-    record_commit(h->context.mesh, in, &change, 1, reply);
+}
+
+static err locate(struct hoarder *h, arena *a, str hash, hoarder_locate_reply *reply)
+{
+    sha256 name;
+    placement now;
+    keepers known;
+    if (!hoarder_hash(hash, &name))
+        return fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256");
+    TRY(placement_get(h, a, hash, &now));
+    bool here = blobs_has(h->context.blobs, &name, &reply->bytes);
+    if (!here)
+        reply->bytes = now.size;
+    keepers_know(h, a, &known);
+    keepers_order(&known, hash);
+    reply->holders.at = arena_take(a, (known.count + 1) * sizeof *reply->holders.at);
+    if (reply->holders.at == NULL)
+        return fail(ERR_MEMORY, 0, "locate blob");
+    for (size_t pass = 0; pass < 2; pass++) // those that answer come first
+        for (size_t i = 0; i < known.count; i++) {
+            const keeper *p = &known.at[i];
+            bool holds = str_is(p->name, h->self) ? here : placement_has(&now, p->name);
+            if (holds && p->healthy == (pass == 0))
+                locate_add(h, reply, p->name);
+        }
+    reply->present = reply->holders.count > 0;
+    return ok();
 }
 
 static void
 hoarder_on_locate(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
-    struct hoarder *h = data;
     const hoarder_locate_request *request = fields;
     hoarder_locate_reply reply = {0};
-    sha256 hash;
-    if (!hoarder_hash(request->hash, &hash)) {
-        mesh_answer_err(in,
-                        fail(ERR_SYNTAX, 0, "a blob is named by the 64 hex digits of its sha256"));
-        return;
-    }
-    reply.present = blobs_has(h->context.blobs, &hash, &reply.bytes);
-    mesh_answer(in, &reply);
+    err e = locate(data, mesh_incoming_arena(in), request->hash, &reply);
+    if (e.code != OK)
+        mesh_answer_err(in, e);
+    else
+        mesh_answer(in, &reply);
 }
+
+// ---- read
 
 static err hoarder_read(struct hoarder *h,
                         arena *a,
@@ -98,17 +97,66 @@ static err hoarder_read(struct hoarder *h,
     return ok();
 }
 
-static void
-hoarder_on_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+static void read_answer(struct hoarder *h, mesh_incoming *in, const hoarder_read_request *request)
 {
-    (void)header;
     hoarder_read_reply reply = {0};
-    err e = hoarder_read(data, mesh_incoming_arena(in), fields, &reply);
+    err e = hoarder_read(h, mesh_incoming_arena(in), request, &reply);
     if (e.code != OK)
         mesh_answer_err(in, e);
     else
         mesh_answer(in, &reply);
 }
+
+struct read_fetch {
+    errand errand;
+    const hoarder_read_request *request; // of the incoming
+};
+
+static void read_on_here(void *data, err e, uint64_t bytes)
+{
+    (void)bytes;
+    struct read_fetch *r = data;
+    errand *x = &r->errand;
+    if (x->in != NULL && e.code == OK)
+        read_answer(x->hoarder, x->in, r->request);
+    else if (x->in != NULL)
+        mesh_answer_err(x->in, e);
+    errand_close(x);
+}
+
+// What only other hoarders have is fetched first: its bytes are checked on the way.
+static void
+hoarder_on_read(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+{
+    (void)header;
+    struct hoarder *h = data;
+    const hoarder_read_request *request = fields;
+    arena *a = mesh_incoming_arena(in);
+    sha256 hash;
+    placement now = {0};
+    errand *x;
+    if (!hoarder_hash(request->hash, &hash) || blobs_has(h->context.blobs, &hash, NULL) ||
+        placement_get(h, a, request->hash, &now).code != OK || now.count == 0) {
+        read_answer(h, in, request);
+        return;
+    }
+    err e = errand_open(h, sizeof(struct read_fetch), request->hash, in, &x);
+    if (e.code != OK) {
+        mesh_answer_err(in, e);
+        return;
+    }
+    ((struct read_fetch *)x)->request = request;
+    mesh_blob_request fetch = {.into = h->context.blobs,
+                               .hash = hash,
+                               .bytes_max = MESH_BLOB_BYTES_MAX,
+                               .done = read_on_here,
+                               .data = x};
+    e = mesh_blob_fetch(h->context.mesh, &fetch);
+    if (e.code != OK)
+        read_on_here(x, e, 0);
+}
+
+// ---- status, collect
 
 static bool hoarder_count(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms)
 {
@@ -134,162 +182,6 @@ hoarder_on_status(void *data, mesh_incoming *in, const message_header *header, c
         mesh_answer(in, &reply);
 }
 
-// ---- collection: mark every hash named by a kept revision, then remove what is old and unmarked
-
-struct collection {
-    struct hoarder *hoarder; // NULL once hoarder has closed: what is under way ends
-    mesh_incoming *in;       // NULL when the timer asked
-    arena *memory;
-    map *named;
-    bool dry;
-    str *projects; // then, for each project, its revisions
-    size_t projects_count, project_at;
-    uint64_t revisions[COLLECT_REVISIONS];
-    size_t revisions_count, revision_at;
-    hoarder_collect_reply reply;
-    err error;
-};
-
-static void collection_end(struct collection *c, err e)
-{
-    if (c->in != NULL && e.code != OK)
-        mesh_answer_err(c->in, e);
-    else if (c->in != NULL)
-        mesh_answer(c->in, &c->reply);
-    if (c->hoarder != NULL && e.code != OK)
-        log_fail(c->hoarder->context.log, "collection stopped", e, NULL);
-    if (c->hoarder != NULL)
-        c->hoarder->collection = NULL;
-    map_close(c->named);
-    arena_close(c->memory);
-}
-
-// Every run of 64 hex digits in a document names a blob: artefacts of all kinds, today's and
-// tomorrow's.
-static err collection_mark(struct collection *c, str document)
-{
-    size_t run = 0;
-    for (size_t i = 0; i <= document.len; i++) {
-        char d = i < document.len ? document.at[i] : '"';
-        bool hex = (d >= '0' && d <= '9') || (d >= 'a' && d <= 'f');
-        if (!hex && run == SHA256_HEX)
-            TRY(map_put(c->named, (str){document.at + i - SHA256_HEX, SHA256_HEX}, c, NULL));
-        run = hex ? run + 1 : 0;
-    }
-    return ok();
-}
-
-static bool
-collection_sweep(void *data, const sha256 *hash, uint64_t size, uint64_t written_real_ms)
-{
-    struct collection *c = data;
-    char hex[SHA256_HEX + 1];
-    sha256_hex(*hash, hex);
-    if (map_get(c->named, str_of(hex)) != NULL ||
-        written_real_ms + COLLECT_YOUNGER_MS > clock_real_ms())
-        return true;
-    c->reply.blobs++;
-    c->reply.bytes += size;
-    if (c->dry)
-        return true;
-    // An upload that came back to it meanwhile keeps it.
-    err e =
-        blobs_remove_before(c->hoarder->context.blobs, hash, clock_real_ms() - COLLECT_YOUNGER_MS);
-    c->error = e.code == ERR_CONFLICT || e.code == ERR_ABSENT ? ok() : e;
-    return c->error.code == OK;
-}
-
-static void collection_next(struct collection *c);
-
-static void collection_on_document(void *data, err e, const void *fields)
-{
-    struct collection *c = data;
-    const tns_get_reply *reply = fields;
-    if (e.code == OK)
-        e = collection_mark(c, reply->document);
-    if (e.code != OK && e.code != ERR_ABSENT)
-        collection_end(c, e);
-    else
-        collection_next(c);
-}
-
-static void collection_on_revisions(void *data, err e, const void *fields)
-{
-    struct collection *c = data;
-    const tns_list_reply *reply = fields;
-    if (e.code != OK) {
-        collection_end(c, e);
-        return;
-    }
-    c->revisions_count = c->revision_at = 0;
-    for (size_t i = 0; i < reply->revisions.count && i < COLLECT_REVISIONS; i++)
-        c->revisions[c->revisions_count++] = reply->revisions.at[i].number;
-    collection_next(c);
-}
-
-static void collection_next(struct collection *c)
-{
-    if (c->hoarder == NULL) {
-        collection_end(c, fail(ERR_CLOSED, 0, "hoarder stops"));
-        return;
-    }
-    mesh *m = c->hoarder->context.mesh;
-    if (c->revision_at < c->revisions_count) {
-        tns_get_request ask = {.project = c->projects[c->project_at - 1],
-                               .revision = c->revisions[c->revision_at++]};
-        mesh_ask(m, STR(""), MSG_tns_get, NULL, &ask, COLLECT_ASK_MS, collection_on_document, c);
-        return;
-    }
-    if (c->project_at < c->projects_count) {
-        tns_list_request ask = {.project = c->projects[c->project_at++],
-                                .limit = COLLECT_REVISIONS};
-        mesh_ask(m, STR(""), MSG_tns_list, NULL, &ask, COLLECT_ASK_MS, collection_on_revisions, c);
-        return;
-    }
-    err e = blobs_each(c->hoarder->context.blobs, collection_sweep, c);
-    c->hoarder->collected += c->dry ? 0 : c->reply.blobs;
-    collection_end(c, e.code != OK ? e : c->error);
-}
-
-static void collection_on_projects(void *data, err e, const void *fields)
-{
-    struct collection *c = data;
-    const tns_projects_reply *reply = fields;
-    if (e.code == OK)
-        c->projects = arena_take(c->memory, (reply->revisions.count + 1) * sizeof(str));
-    if (e.code == OK && c->projects == NULL)
-        e = fail(ERR_MEMORY, 0, "collect");
-    if (e.code != OK) {
-        collection_end(c, e);
-        return;
-    }
-    for (size_t i = 0; i < reply->revisions.count; i++)
-        c->projects[c->projects_count++] = str_copy(c->memory, reply->revisions.at[i].project);
-    collection_next(c);
-}
-
-static err collection_start(struct hoarder *h, mesh_incoming *in, bool dry)
-{
-    enum { COLLECTION_BYTES = 64 << 20 };
-    arena *a;
-    if (h->collection != NULL)
-        return fail(ERR_BUSY, 0, "a collection is under way");
-    TRY(arena_open(&a, COLLECTION_BYTES));
-    struct collection *c = arena_take(a, sizeof(*c));
-    map *named = NULL;
-    err e = c == NULL ? fail(ERR_MEMORY, 0, "collect") : map_open(&named, COLLECT_NAMES_MAX);
-    if (e.code != OK) {
-        arena_close(a);
-        return e;
-    }
-    *c = (struct collection){.hoarder = h, .in = in, .memory = a, .named = named, .dry = dry};
-    h->collection = c;
-    tns_projects_request ask = {.limit = 0};
-    mesh_ask(h->context.mesh, STR(""), MSG_tns_projects, NULL, &ask, COLLECT_ASK_MS,
-             collection_on_projects, c);
-    return ok();
-}
-
 static void
 hoarder_on_collect(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
@@ -308,17 +200,39 @@ static void hoarder_on_timer(void *data)
         log_fail(h->context.log, "collection not started", e, NULL);
 }
 
+// ---- life
+
+static void hoarder_on_tick(void *data)
+{
+    struct hoarder *h = data;
+    keepers_tick(h);
+    repair_tick(h);
+}
+
 static err hoarder_serve(struct hoarder *h)
 {
     mesh *m = h->context.mesh;
-    TRY(mesh_serve(m, MSG_hoarder_stash, hoarder_on_stash, h));
+    TRY(mesh_peers_listen(m));
+    TRY(stash_serve(h));
     TRY(mesh_serve(m, MSG_hoarder_locate, hoarder_on_locate, h));
     TRY(mesh_serve(m, MSG_hoarder_read, hoarder_on_read, h));
     TRY(mesh_serve(m, MSG_hoarder_status, hoarder_on_status, h));
     TRY(mesh_serve(m, MSG_hoarder_collect, hoarder_on_collect, h));
     TRY(timer_open(&h->collect_timer, h->context.loop, hoarder_on_timer, h));
+    TRY(timer_open(&h->walk, h->context.loop, repair_walk, h));
+    TRY(timer_open(&h->tick, h->context.loop, hoarder_on_tick, h));
     timer_start(h->collect_timer, COLLECT_EVERY_MS, COLLECT_EVERY_MS);
+    timer_start(h->tick, TICK_MS, TICK_MS);
+    keepers_tick(h);
     return ok();
+}
+
+static void hoarder_free(struct hoarder *h)
+{
+    timer_close(h->collect_timer);
+    timer_close(h->walk);
+    timer_close(h->tick);
+    free(h);
 }
 
 static err hoarder_open(void **state, const protocol_context *context)
@@ -327,25 +241,31 @@ static err hoarder_open(void **state, const protocol_context *context)
     if (h == NULL)
         return fail(ERR_MEMORY, 0, "open hoarder");
     h->context = *context;
+    str rest = context->node;
+    h->self = str_cut(&rest, '@');
+    h->healthy_ms = HEALTHY_MS;
+    h->gone_ms = GONE_MS;
+    h->repair_ms = REPAIR_EVERY_MS;
+    h->opened_ms = loop_now_ms(context->loop);
     err e = hoarder_serve(h);
     if (e.code != OK) {
-        timer_close(h->collect_timer);
-        free(h);
+        hoarder_free(h);
         return e;
     }
     *state = h;
     return ok();
 }
 
+// What is under way ends when the node leaves the mesh, and finds nobody.
 static void hoarder_close(void *state, void (*closed)(void *data), void *data)
 {
     struct hoarder *h = state;
-    timer_close(h->collect_timer);
-    if (h->collection != NULL) {
-        h->collection->hoarder = NULL;
-        h->collection->in = NULL; // answered by the mesh when the node leaves it
+    collection_leave(h);
+    for (errand *x = h->errands; x != NULL; x = x->next) {
+        x->hoarder = NULL;
+        x->in = NULL;
     }
-    free(h);
+    hoarder_free(h);
     closed(data);
 }
 

@@ -333,6 +333,7 @@ static void substrate_close(void *state, void (*closed)(void *data), void *data)
     mesh_watch_close(s->watch);
     for (document_ask *ask = s->asked; ask != NULL; ask = ask->next)
         ask->substrate = NULL; // its answer finds nobody
+    modules_close(s);
     timer_stop(s->publish);
     timer_stop(s->retry);
     if (s->workers != NULL) {

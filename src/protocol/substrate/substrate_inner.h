@@ -73,6 +73,7 @@ err routes_read(project *p, arena *a, str document) MUST_USE;
 void routes_publish(substrate *s);
 // modules.c
 void modules_on_want(void *data, uint64_t ticket, str hash);
+void modules_close(substrate *s);
 // lines.c
 err lines_serve(substrate *s) MUST_USE;
 void lines_on_output(void *data, const worker_output *line);

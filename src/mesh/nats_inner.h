@@ -1,0 +1,136 @@
+// What the parts of the nats engine share: the engine, its logs, what waits for a position in them.
+#pragma once
+#include "base/map.h"
+#include "mesh/mesh_inner.h"
+#include "mesh/nats_entry.h"
+#include "mesh/nats_link.h"
+#include "mesh/shards.h"
+
+enum {
+    REVISIONS_PER_ENTRY = 1024,
+    MESH_COMMIT_BYTES_MAX = 4 << 20, // one commit with all its changes
+    ENTRY_BYTES_MAX = 5 << 20,       // the entry around it
+    NAME_BYTES_MAX = 96,
+};
+
+typedef struct nats_engine nats_engine;
+typedef struct nats_log nats_log;
+
+// Something to do later, unless it is cancelled: one timer for all of these.
+typedef struct later {
+    chain link;
+    uint64_t at_ms;
+    void (*run)(void *data);
+    void *data;
+} later;
+
+struct nats_engine {
+    mesh_engine engine;
+    log_sink *log;
+    const shards *shards;
+    char *folder, *universe, *node, *protocols;
+    nats_link *link;
+    nats_log *logs[SHARDS_MAX]; // NULL: not kept here
+    uint64_t seen[SHARDS_MAX];  // positions that this node knows to have been reached
+    chain subscriptions, held, laters, commits_refused;
+    bool listening[MESSAGE_KINDS];
+    nats_subscription *beats;
+    timer *timer;
+    uint64_t timer_due_ms;
+    void (*ready)(void *data);
+    void (*lost)(void *data, err e);
+    void *data;
+    uint64_t snapshot_entries; // one snapshot for so many
+    bool told_ready, told_lost;
+};
+void nats_later(nats_engine *n, later *l, uint64_t after_ms); // again: replaces
+void nats_later_cancel(later *l);
+void nats_say(nats_engine *n, str subject, str payload); // at most once; a failure is logged
+void nats_check_ready(nats_engine *n);
+void nats_lose(nats_engine *n, err e); // this engine cannot go on
+void nats_reached(nats_engine *n);     // a log has been applied further: what waited may go on
+
+// ---- messages (nats_messages.c): see mesh_driver
+void nats_ask(mesh_engine *e, ask *a);
+void nats_answer(mesh_engine *e, mesh_incoming *in, buf *bytes, err error);
+void nats_tell(mesh *m, message_kind kind, buf *bytes);
+err nats_serve(mesh *m, message_kind kind) MUST_USE;
+err nats_listen(mesh *m, message_kind kind) MUST_USE;
+err nats_join(mesh *m) MUST_USE;
+void nats_leave(mesh *m);
+void nats_beat(mesh_engine *e, str queue, str id, str claim, uint64_t lease_ms);
+err nats_messages_open(nats_engine *n) MUST_USE;
+void nats_messages_close(nats_engine *n);
+
+// ---- logs (nats_log.c follows, nats_write.c writes, nats_snapshot.c shortens)
+err nats_log_open(nats_log **out, nats_engine *n, size_t shard) MUST_USE;
+void nats_log_close(nats_log *l); // what waits to be written is told ERR_CLOSED
+void nats_log_connected(nats_log *l);
+bool nats_log_caught_up(const nats_log *l);
+uint64_t nats_log_applied(const nats_log *l);
+err nats_log_store(nats_log *l, store **out) MUST_USE; // ERR_BUSY: not caught up yet
+// `bytes`: the commit as entry_commit_write wrote it; taken.
+void nats_log_commit(nats_log *l, buf *bytes, store_done *done, void *data);
+
+typedef struct log_commit {
+    chain link;
+    size_t number; // in its entry
+    buf bytes;
+    store_done *done;
+    void *data;
+} log_commit;
+
+struct nats_log {
+    nats_engine *n;
+    size_t shard;
+    const char *name, *role; // of the shard; as whom this node writes, "" for not at all
+    store *store;
+    char *path;
+    map *writers; // hex of a writer -> log_writer
+    // following
+    nats_subscription *delivery;
+    char *deliver_to, *consumer; // subject; the present consumer's name
+    uint64_t generation;         // of consumers made so far
+    uint64_t asked;              // request that makes the next consumer; 0: none is under way
+    uint64_t delivered;          // messages of the present consumer
+    uint64_t heard_ms;           // when it last said anything
+    uint64_t taken;              // entry that the store was given last
+    uint64_t applied;            // entry whose changes are all there
+    uint64_t target;             // an entry that exists for sure (our own, acknowledged)
+    size_t applying;             // entries given to the store and not told yet
+    bool following, caught_up, broken, closing;
+    char *flow;  // a flow control message's reply subject, to be answered when there is room
+    later watch; // looks whether the consumer still lives
+    later again; // follows anew
+    struct snapshot_fetch *fetch;
+    struct snapshot_make *make;
+    uint64_t snapshot_due; // entry at which one became due; 0: none is
+    // writing
+    chain waiting, flying;
+    buf flight; // the entry under way
+    uint64_t number, flight_request, ack_ms;
+    bool in_flight;
+    later resend;
+};
+typedef struct log_writer {
+    uint64_t number; // of its last entry
+    uint64_t entry;  // where that stands in the log
+} log_writer;
+
+void nats_write_pump(nats_log *l);
+// An entry of ours was applied: commits of it are told one by one, then the flight is over.
+bool nats_write_is_ours(const nats_log *l, const log_entry *entry);
+void nats_write_told(nats_log *l, size_t commit, err e, uint64_t revision);
+void nats_write_landed(nats_log *l);
+void nats_write_connected(nats_log *l);
+void nats_write_close(nats_log *l);
+
+void nats_log_follow(nats_log *l); // from what the store holds on
+void nats_log_restart(nats_log *l, uint64_t after_ms);
+
+typedef void snapshot_done(nats_log *l, err e, bool loaded);
+// Before the store is opened: takes the newest snapshot if it is newer than our file.
+void nats_snapshot_fetch(nats_log *l, snapshot_done *done);
+// After entries up to `entry` were applied, and up to `former` before; `ours`: the last is our own.
+void nats_snapshot_maybe(nats_log *l, uint64_t former, uint64_t entry, bool ours);
+void nats_snapshot_close(nats_log *l);

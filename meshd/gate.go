@@ -23,9 +23,8 @@ import (
 const (
 	elderProtocol = "elder"
 	ownUser       = "meshd" // the connection inside this process
+	anyNode       = "any"   // in a subject: whoever serves it
 	watchEvery    = 250 * time.Millisecond
-	// Asks are answered within ten minutes; each open one costs memory here until then.
-	replyExpires = 15 * time.Minute
 )
 
 // What a certificate says; the node's name without its universe.
@@ -101,11 +100,12 @@ func (g *gate) pair() *tls.Certificate {
 	return g.certificate
 }
 
-// An absent list denies nobody; one with a line that nobody understands keeps the former.
+// The former list stays when it is gone or has a line that nobody understands; at the start there must be
+// one.
 func (g *gate) denyRead() error {
 	stamp := stampOf(g.settings.Deny)
 	text, err := os.ReadFile(g.settings.Deny)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil {
 		return err
 	}
 	denied := map[string]bool{}
@@ -147,7 +147,7 @@ func (g *gate) identify(c *x509.Certificate) (identity, error) {
 		return i, errors.New("not the certificate of a node")
 	}
 	name, universe, full := strings.Cut(parts[1], "@")
-	if !nodeName.MatchString(name) || (full && universe != g.settings.Universe) {
+	if !nodeName.MatchString(name) || name == anyNode || (full && universe != g.settings.Universe) {
 		return i, errors.New("a node's name that fits into no subject")
 	}
 	i.node, i.protocols = name, strings.Split(parts[2], "+")
@@ -252,7 +252,10 @@ func (d routeDoor) Check(c server.ClientAuthentication) bool {
 	return err == nil
 }
 
-// The union of what the protocols' roles may. Empty lists would mean everything to nats-server.
+// The union of what the protocols' roles may. Empty lists would mean everything to nats-server. Nobody may
+// answer just because it was asked ("allow responses"): who asks chooses the reply subject, and nats-server
+// checks it against nobody's permissions, so that a node could ask itself and answer into another's log.
+// Roles may publish to re.*.> instead, where each request has a secret in its subject.
 func (g *gate) permissions(i identity) (*server.Permissions, error) {
 	publish, subscribe := []string{}, []string{}
 	for _, protocol := range i.protocols {
@@ -266,14 +269,6 @@ func (g *gate) permissions(i identity) (*server.Permissions, error) {
 		publish = append(publish, role.Publish...)
 		subscribe = append(subscribe, role.Subscribe...)
 	}
-	// Every message of a log names where to acknowledge it. What a client may publish anyway is not
-	// kept as a promised reply for replyExpires: who may make a consumer of a stream may acknowledge.
-	for _, subject := range publish {
-		if rest, makes := strings.CutPrefix(subject, "$JS.API.CONSUMER.CREATE."); makes {
-			stream, _, _ := strings.Cut(rest, ".")
-			publish = append(publish, "$JS.ACK."+stream+".>")
-		}
-	}
 	limit := func(subjects []string) *server.SubjectPermission {
 		if len(subjects) == 0 {
 			return &server.SubjectPermission{Deny: []string{">"}}
@@ -284,15 +279,14 @@ func (g *gate) permissions(i identity) (*server.Permissions, error) {
 		slices.Sort(subjects)
 		return &server.SubjectPermission{Allow: slices.Compact(subjects)}
 	}
-	return &server.Permissions{Publish: limit(publish), Subscribe: limit(subscribe),
-		Response: &server.ResponsePermission{MaxMsgs: 1, Expires: replyExpires}}, nil
+	return &server.Permissions{Publish: limit(publish), Subscribe: limit(subscribe)}, nil
 }
 
 // Follows the files and the clock; ends connections whose certificate no longer counts.
 func (g *gate) watch(s *server.Server, done <-chan struct{}) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	badPair, badDeny := "", ""
+	badPair, badDeny := "-", "-" // no stamp is like it
 	for {
 		select {
 		case <-done:

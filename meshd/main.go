@@ -161,6 +161,10 @@ func meshStart(s *settings, log *events) (*mesh, error) {
 		m.server.Shutdown()
 		return nil, err
 	}
+	if err = followServe(m.link, s); err != nil {
+		m.server.Shutdown()
+		return nil, err
+	}
 	go g.watch(m.server, m.done)
 	go func() {
 		if streamsSet(m.server, m.link, s, log, m.done) {

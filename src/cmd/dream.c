@@ -122,6 +122,7 @@ static const char topics[] =
     "DREAM_HOME   everything a multiverse keeps ($XDG_DATA_HOME/ctau, ~/.local/share/ctau)\n"
     "DREAM_API    address of the control API (127.0.0.1:1421)\n"
     "DREAM_TOKEN  token for it (that of DREAM_HOME/api.json)\n"
+    "CTAU_MESHD   the mesh's server, for --processes (meshd beside dream, ../lib/ctau/meshd)\n"
     "NO_COLOR     no colours\n\0";
 
 int dream_main(int argc, char **argv)

@@ -6,6 +6,7 @@
 #include "cmd/dream_inner.h"
 #include "dream/ports.h"
 #include "io/conn.h"
+#include "node/elder.h"
 #include "vm/vm.h"
 
 #include <fcntl.h>
@@ -107,6 +108,16 @@ static struct check doctor_ports(arena *a, bool running)
     return c;
 }
 
+// Without it a cloud still runs in one process.
+static struct check doctor_mesh(arena *a)
+{
+    struct check c = {.name = "mesh", .good = true};
+    const char *server = elder_find_server(a, dream_program(a));
+    c.found = server == NULL ? STR("no meshd: --processes needs it, make dream builds it")
+                             : str_of(server);
+    return c;
+}
+
 int dream_doctor(cli *c)
 {
     arena *a = cli_arena(c);
@@ -120,6 +131,7 @@ int dream_doctor(cli *c)
         doctor_program(a, "c", "clang", "apt-get install clang lld"),
         doctor_program(a, "linker", "wasm-ld", "apt-get install lld"),
         doctor_program(a, "go", "go", "make setup, or install Go 1.24 or later"),
+        doctor_mesh(a),
         doctor_disk(a),
         doctor_ports(a, running),
     };

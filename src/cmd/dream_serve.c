@@ -239,6 +239,15 @@ static int serve_failed(cli *c, err e)
                     STR("dream logs tells more; dream doctor checks this machine"));
 }
 
+static err serve_open(struct serve *s, const char *home, bool foreground, int *log_fd)
+{
+    TRY(serve_log_open(cli_arena(s->c), home, log_fd));
+    TRY(log_open(&s->log, *log_fd, false, cli_switch(s->c, "debug") ? LOG_DEBUG : LOG_INFO));
+    TRY(journal_open(&s->journal, *log_fd, foreground ? STDERR_FILENO : -1,
+                     cli_colour(s->c, STDERR_FILENO)));
+    return loop_open(&s->loop);
+}
+
 // Universes of processes come up by and by.
 static err serve_wait_ready(struct serve *s)
 {
@@ -277,14 +286,7 @@ static int serve_run(cli *c, int ready)
         return cli_fail(c, EXIT_USAGE, STR("DREAM_API is HOST:PORT"),
                         STR("dream help environment"));
     OWNED(fd_drop) int log_fd = -1;
-    err e = serve_log_open(a, settings.home, &log_fd);
-    if (e.code == OK)
-        e = log_open(&s.log, log_fd, false, cli_switch(c, "debug") ? LOG_DEBUG : LOG_INFO);
-    if (e.code == OK)
-        e = journal_open(&s.journal, log_fd, ready < 0 ? STDERR_FILENO : -1,
-                         cli_colour(c, STDERR_FILENO));
-    if (e.code == OK)
-        e = loop_open(&s.loop);
+    err e = serve_open(&s, settings.home, ready < 0, &log_fd);
     if (e.code != OK)
         return serve_failed(c, e);
     settings.defaults.journal = s.journal;

@@ -15,6 +15,7 @@ enum { MONKEY_JOBS = 2 };
 struct embedded {
     mesh_engine *engine;
     blobs *blobs;
+    deny *deny;
     workers *workers;
     node *nodes[NODES_COUNT];
     forge *forge;
@@ -32,6 +33,7 @@ static err embedded_open_node(universe *u, size_t i)
         .loop = u->settings.loop,
         .mesh = m->engine,
         .identity = node_identity_of(u->authority),
+        .deny = m->deny,
         .elder = str_is(str_of(plan->name), STR("elder")),
         .blobs = m->blobs,
         .log = u->log,
@@ -100,6 +102,7 @@ static err embedded_open(universe *u)
     TRY(file_make_folders(blobs_folder, 0700));
     TRY(mesh_embedded_open(&m->engine, u->settings.loop, u->folder));
     TRY(blobs_open(&m->blobs, blobs_folder));
+    TRY(universe_deny(u, &m->deny));
     TRY(embedded_workers(u));
     for (size_t i = 0; i < NODES_COUNT; i++)
         TRY(embedded_open_node(u, i));
@@ -117,6 +120,7 @@ static void embedded_free(void *data)
         mesh_engine_close(m->engine);
     if (m->blobs != NULL)
         blobs_close(m->blobs);
+    deny_close(m->deny);
     free(m);
     universe_free(u);
 }

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "dream/processes_inner.h"
-#include "mesh/deny.h"
 
 #include <stdlib.h>
 
@@ -57,18 +56,12 @@ static str keys_protocols(const place *k)
 err processes_keys(universe *u)
 {
     processes *m = u->state;
-    OWNED(arena_drop) arena *a = NULL;
     deny *list;
-    str problem = {0};
-    TRY(arena_open(&a, KEYS_MEMORY_BYTES));
-    err e = deny_open(&list, u->folder, a, &problem);
-    if (e.code != OK && problem.len > 0)
-        return fail(e.code, 0, str_c(u->memory, problem));
-    TRY(e);
+    TRY(universe_deny(u, &list)); // made, and as it should be
     deny_close(list);
     for (size_t i = 0; i < m->count; i++) {
         place *k = &m->places[i];
-        e = keys_renew(u, k->name, keys_protocols(k), NULL);
+        err e = keys_renew(u, k->name, keys_protocols(k), NULL);
         if (e.code != OK) {
             str text = str_format(u->memory, "%.*s: %s (keys/%.*s)", STR_ARG(k->name), e.what,
                                   STR_ARG(k->name));

@@ -90,10 +90,9 @@ static err universe_choose_kind(universe *u)
 {
     const universe_settings *s = &u->settings;
     const universe_kind *had = u->had.kind;
-    u->kind = s->kind == ENGINE_PROCESSES  ? &universe_processes
-              : s->kind == ENGINE_EMBEDDED ? &universe_embedded
-              : had != NULL                ? had
-                                           : &universe_embedded;
+    u->kind = s->kind == ENGINE_PROCESSES                 ? &universe_processes
+              : s->kind == ENGINE_EMBEDDED || had == NULL ? &universe_embedded
+                                                          : had;
     if (had != NULL && had != u->kind)
         return fail(ERR_CONFLICT, OTHER_ENGINE,
                     had == &universe_embedded
@@ -192,6 +191,15 @@ static err universe_keys(universe *u)
     TRY(file_make_folders(u->repositories, 0700));
     TRY(universe_key(u));
     return authority_open(&u->authority, ca, u->settings.name);
+}
+
+err universe_deny(universe *u, deny **out)
+{
+    str problem = {0};
+    err e = deny_open(out, u->folder, u->memory, &problem);
+    if (e.code != OK && problem.at != NULL)
+        e.what = str_c(u->memory, problem);
+    return e;
 }
 
 static err universe_start(universe *u)

@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "dream/ports.h"
 #include "dream/universe.h"
+#include "mesh/deny.h"
 
 // What a kind does; `u->state` is its own.
 typedef struct universe_kind {
@@ -58,6 +59,8 @@ struct universe {
 
 #define UNIVERSE_ADDRESS "127.0.0.1"
 const char *universe_path(universe *u, const char *below); // in the universe's memory, or NULL
+// The universe's deny list. An error's text says where the file is wrong.
+err universe_deny(universe *u, deny **out) MUST_USE;
 // All nodes are up, or one could not start; once.
 void universe_started(universe *u, err e);
 void universe_free(void *universe_of_any_kind);

@@ -51,6 +51,12 @@ static inline void house_open(struct house *h)
     CHECK(authority_open(&h->authority, path, STR("test")).code == OK);
 }
 
+static inline void house_on_broken(void *user, http_exchange *x)
+{
+    (void)user;
+    (void)x;
+}
+
 static inline void house_on_request(void *data, http_exchange *x)
 {
     struct house_node *n = data;
@@ -73,6 +79,7 @@ static inline void house_on_request(void *data, http_exchange *x)
         http_answer_err(x, fail(ERR_ABSENT, 0, "not here"));
         break;
     case DOOR_STALLS:
+        http_on_broken(x, house_on_broken);
         http_start(x, 200, &none, 100);
         break;
     }

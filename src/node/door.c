@@ -1,6 +1,7 @@
 // A node's peer-to-peer door: messages of the mesh over HTTP and mutual TLS, refused by role.
 #include "node/door.h"
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "http/server.h"
 #include "mesh/blob.h"
@@ -120,10 +121,26 @@ static void p2p_blob(struct p2p_door *d, http_exchange *x, str hash)
         mesh_blob_answer(d->settings.loop, d->settings.blobs, x, hash);
 }
 
+// The chain ends in this universe's authority already; the name must say so too.
+static bool p2p_allow(void *data, str peer_uri, str serial_hex)
+{
+    struct p2p_door *d = data;
+    deny *list = d->settings.deny;
+    identity who;
+    return identity_read(peer_uri, &who).code == OK && str_is(who.universe, d->settings.universe) &&
+           (list == NULL || !deny_has(list, serial_hex, who.node, clock_now_ms()));
+}
+
 static void p2p_on_request(void *data, http_exchange *x)
 {
     struct p2p_door *d = data;
     const http_request *r = http_request_of(x);
+    const tls_peer *peer = http_peer(x);
+    // The connection may be older than what denies its peer.
+    if (peer != NULL && !p2p_allow(d, peer->uri, peer->serial_hex)) {
+        http_answer_err(x, fail(ERR_DENIED, 0, "this node is on the universe's deny list"));
+        return;
+    }
     if (str_is(r->path, STR("/ping"))) {
         http_answer_text(x, 200, "text/plain", STR("pong"));
         return;
@@ -133,8 +150,7 @@ static void p2p_on_request(void *data, http_exchange *x)
         return;
     }
     if (!str_is(r->path, STR("/ask")) || !str_is(r->method, STR("POST"))) {
-        http_answer_err(x,
-                        fail(ERR_ABSENT, 0, "routes: POST /ask, GET /blob/HASH, GET /ping"));
+        http_answer_err(x, fail(ERR_ABSENT, 0, "routes: POST /ask, GET /blob/HASH, GET /ping"));
         return;
     }
     struct p2p_ask *ask = calloc(1, sizeof(*ask));
@@ -146,15 +162,6 @@ static void p2p_on_request(void *data, http_exchange *x)
     http_set_user(x, ask);
     http_on_broken(x, p2p_on_broken);
     http_collect(x, P2P_BODY_BYTES_MAX, p2p_on_body);
-}
-
-// The chain ends in this universe's authority already; the name must say so too.
-static bool p2p_allow(void *data, str peer_uri, str serial_hex)
-{
-    (void)serial_hex;
-    struct p2p_door *d = data;
-    identity who;
-    return identity_read(peer_uri, &who).code == OK && str_is(who.universe, d->settings.universe);
 }
 
 static err p2p_tls(p2p_door *d, str certificate_pem, str key_pem, tls_context **out)

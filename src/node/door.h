@@ -2,6 +2,7 @@
 #pragma once
 #include "base/log.h"
 #include "io/tls.h"
+#include "mesh/deny.h"
 #include "mesh/mesh.h"
 #include "store/blob.h"
 
@@ -16,10 +17,11 @@ typedef struct p2p_door_settings {
     uint16_t port;
     str certificate_pem, key_pem, ca_pem;
     blobs *blobs; // what GET /blob/HASH gives; NULL: this node has none
+    deny *deny;   // whom it does not let in; NULL: nobody is denied
 } p2p_door_settings;
 // POST /ask with one encoded message answers one encoded reply (or error message); GET /ping
-// answers "pong"; GET /blob/HASH streams a blob to roles that may send hoarder.read. A certificate of another universe, an expired one and none at all end in the
-// handshake.
+// answers "pong"; GET /blob/HASH streams a blob to roles that may send hoarder.read. A certificate
+// of another universe, an expired one and none at all end in the handshake.
 err p2p_door_open(p2p_door **out, const p2p_door_settings *settings) MUST_USE;
 void p2p_door_close(p2p_door *d);
 // New certificate for connections from now on.

@@ -160,6 +160,7 @@ static err node_open_p2p(struct node *n)
         .port = n->settings.doors.p2p,
         .ca_pem = n->settings.identity.ca_pem,
         .blobs = n->settings.blobs,
+        .deny = n->settings.deny,
     };
     err e = node_certificate(n, a, &settings.certificate_pem, &settings.key_pem);
     if (e.code == OK)

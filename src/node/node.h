@@ -25,6 +25,7 @@ typedef struct node_settings {
     loop *loop;
     mesh_engine *mesh;
     node_identity identity;
+    struct deny *deny; // whom its door does not let in; NULL: nobody is denied
     blobs *blobs;
     log_sink *log;
     const protocol *protocol; // NULL: a simple (elder, client)

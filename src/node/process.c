@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "io/conn.h"
+#include "mesh/deny.h"
 #include "mesh/keyring.h"
 #include "mesh/mesh.h"
 #include "node/elder.h"
@@ -30,7 +31,7 @@ struct process {
     process_settings settings;
     arena *memory;
     char problem[PROCESS_PROBLEM_TEXT];
-    const char *folder, *keys, *blobs_folder, *repositories, *deny;
+    const char *folder, *keys, *blobs_folder, *repositories, *deny_path;
     const char *host;
     unsigned char secret[SEAL_KEY_BYTES];
     const protocol *protocol; // NULL: a simple
@@ -39,6 +40,7 @@ struct process {
     elder_server *elder;
     mesh_engine *mesh;
     blobs *blobs;
+    deny *deny;
     workers *workers;
     node *node;
     timer *renew;
@@ -78,9 +80,9 @@ static err process_paths(struct process *p)
     const shape *s = p->settings.shape;
     p->folder = process_path(p, s->folder, "nodes");
     p->keys = process_path(p, STR(""), "keys");
-    p->deny = process_path(p, STR("deny"), "");
+    p->deny_path = process_path(p, STR("deny"), "");
     p->host = str_c(p->memory, s->listen.at[0].host);
-    if (p->folder == NULL || p->keys == NULL || p->deny == NULL || p->host == NULL)
+    if (p->folder == NULL || p->keys == NULL || p->deny_path == NULL || p->host == NULL)
         return fail(ERR_LIMIT, 0, "path too long");
     p->blobs_folder = s->blobs.len > 0 ? process_path(p, s->blobs, "")
                                        : str_format(p->memory, "%s/blobs", p->folder).at;
@@ -262,6 +264,7 @@ static err process_node(struct process *p)
     node_settings settings = {
         .loop = p->settings.loop,
         .mesh = p->mesh,
+        .deny = p->deny,
         .identity = {.issue = process_issue, .data = p, .ca_pem = keyring_authority(p->keyring)},
         .blobs = p->blobs,
         .log = p->settings.log,
@@ -359,7 +362,7 @@ static err process_elder(struct process *p)
         .program = p->settings.program,
         .folder = p->folder,
         .keys = p->keys,
-        .deny = p->deny,
+        .deny = p->deny_path,
         .on_state = process_on_server,
         .data = p,
     };
@@ -377,6 +380,13 @@ static const protocol *process_find_protocol(str name)
     return NULL;
 }
 
+static err process_deny(struct process *p)
+{
+    str problem = {0};
+    err e = deny_open(&p->deny, p->settings.root, p->memory, &problem);
+    return e.code == OK || problem.len == 0 ? e : process_fail(p, e, "%s", problem.at);
+}
+
 static err process_start(struct process *p)
 {
     const shape *s = p->settings.shape;
@@ -386,6 +396,7 @@ static err process_start(struct process *p)
     TRY(process_lock(p));
     TRY(process_identity(p));
     TRY(process_secret(p));
+    TRY(process_deny(p));
     TRY(file_make_folders(p->blobs_folder, 0700));
     TRY(blobs_open(&p->blobs, p->blobs_folder));
     if (shape_is_elder(s)) {
@@ -421,6 +432,7 @@ static void process_free(void *data)
     struct process *p = data;
     if (p->blobs != NULL)
         blobs_close(p->blobs);
+    deny_close(p->deny);
     keyring_close(p->keyring);
     explicit_bzero(p->secret, sizeof(p->secret));
     fd_drop(&p->lock);

@@ -57,6 +57,6 @@ while [ "$(tau builds --json | jq -r '[.[] | select(.status == "queued" or .stat
     sleep 0.2; i=$((i + 1))
 done
 is "$(curl -s -H "Host: $fqdn" "http://127.0.0.1:14529$path")" PONG "the function answers as before"
-is "$(ours | wc -l | tr -d ' ')" "$(($(nproc) + 1))" "no worker of a killed cloud is left"
+is "$(ours | wc -l | tr -d ' ')" "$(cloud_processes)" "no process of a killed cloud is left"
 stop_cloud
 finish

@@ -78,6 +78,18 @@ echo note >code/functions/ping_pong/note.txt
 quits 0 "tau push goes through" tau push -m again
 is "$(ping)" PONG "PONG as before"
 
+# ---- who is denied
+knock() { # with the client node's key, at tns's door
+    curl -s -m 5 -k --cert "$universe/keys/client/node.pem" --key "$universe/keys/client/node.key" https://127.0.0.1:14226/ping
+}
+is "$(knock)" pong "a node of the universe is let in at another's door"
+echo "node client # lost" >>"$universe/deny"; sleep 0.6
+is "$(knock)" "" "one on the deny list is not, from now on"
+: >"$universe/deny"; sleep 0.6
+is "$(knock)" pong "and is when it was taken off"
+is "$(curl -s -m 5 -k https://127.0.0.1:14226/ping)" "" "without a certificate nobody is"
+node_is client up "the client node is up"
+
 # ---- the end, and what is remembered
 cd "$HOME" || exit 1
 begin=$(milliseconds)

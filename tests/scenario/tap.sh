@@ -38,19 +38,22 @@ ours() { # process ids of this scenario's clouds and workers: ours by user, prog
     done
 }
 # CLOUD=processes: the same script on nodes that are processes of their own.
-if [ "${CLOUD:-}" ] && [ ! -e "$HOME/bin/dream" ]; then
-    mkdir -p "$HOME/bin"
-    dream_program=$(command -v dream)
-    cat >"$HOME/bin/dream" <<END
+program=$(command -v dream)
+if [ "${CLOUD:-}" ] && [ ! -e "$HOME/.cloud/dream" ]; then
+    mkdir -p "$HOME/.cloud"
+    cat >"$HOME/.cloud/dream" <<END
 #!/bin/sh
 case "\$1 \${2:-}" in
-"new multiverse" | "start "*) case " \$* " in *processes*) ;; *) exec "$dream_program" "\$@" --$CLOUD ;; esac ;;
+"new multiverse" | "start "*) case " \$* " in *processes*) ;; *) exec "$program" "\$@" --$CLOUD ${CLOUD_FLAGS:-} ;; esac ;;
 esac
-exec "$dream_program" "\$@"
+exec "$program" "\$@"
 END
-    chmod +x "$HOME/bin/dream"
-    PATH=$HOME/bin:$PATH
+    chmod +x "$HOME/.cloud/dream"
+    PATH=$HOME/.cloud:$PATH
 fi
+cloud_processes() { # how many processes a cloud of one universe has: dream, its workers; or nodes, meshd, two times workers
+    if [ "${CLOUD:-}" ]; then echo "$((1 + 10 + 1 + 2 * $(nproc)))"; else echo "$((1 + $(nproc)))"; fi
+}
 finish() { echo "1..$number"; }
 stop_cloud() { dream kill all >/dev/null 2>&1 || true; }
 trap stop_cloud EXIT

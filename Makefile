@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 export CTAU_CACHE
 export PATH := $(PATH):$(CTAU_CACHE)/go/bin:$(HOME)/.cargo/bin:/usr/local/go/bin
 
-.PHONY: all dream check install bench lint format fuzz tsan clean
+.PHONY: all dream check check-processes install bench lint format fuzz tsan clean
 
 all:
 	@tools/setup
@@ -25,6 +25,12 @@ check:
 	@tools/engine
 	@tools/meshd
 	@tools/check
+
+check-processes:
+	@tools/setup check go-warm
+	@tools/engine
+	@tools/meshd
+	@tools/check --processes
 
 install: all
 	@mkdir -p "$(DESTDIR)$(PREFIX)/bin"
@@ -57,6 +63,7 @@ fuzz:
 tsan:
 	@tools/setup check
 	@tools/engine
+	@tools/meshd
 	@tools/check --tsan
 
 clean:

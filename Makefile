@@ -46,6 +46,13 @@ bench:
 	@tools/build release
 	@bench/run
 
+chaos:
+	@tools/setup check
+	@tools/engine
+	@tools/meshd
+	@tools/build release
+	@bench/chaos
+
 lint:
 	@tools/setup check lint
 	@tools/engine

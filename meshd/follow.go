@@ -22,7 +22,7 @@ import (
 const (
 	followsAtOnce    = 64
 	followBytesMax   = 4096
-	followTimeout    = 2 * time.Second
+	followTimeout    = 3 * time.Second        // who asks gives up sooner and asks again
 	logBeat          = 250 * time.Millisecond // a consumer with nothing to deliver says so
 	logInactive      = 30 * time.Second
 	snapshotBeat     = time.Second
@@ -93,28 +93,29 @@ func followConsumer(shard, node string, text []byte) (*server.CreateConsumerRequ
 	return &server.CreateConsumerRequest{Stream: shard, Config: c, Action: server.ActionCreate}, nil
 }
 
+func followRefusal(code int, err error) []byte {
+	answer, _ := json.Marshal(server.ApiResponse{Error: &server.ApiError{Code: code, Description: err.Error()}})
+	return answer
+}
+
 // The JetStream API's own answer, or a refusal in its shape.
 func followAnswer(link *nats.Conn, s *settings, subject string, text []byte) []byte {
-	refuse := func(code int, err error) []byte {
-		answer, _ := json.Marshal(server.ApiResponse{Error: &server.ApiError{Code: code, Description: err.Error()}})
-		return answer
-	}
 	parts := strings.Split(subject, ".") // follow.SHARD.NODE
 	if len(parts) != 3 || !slices.ContainsFunc(s.Streams, func(c streamSettings) bool { return c.Name == parts[1] }) {
-		return refuse(404, errors.New("no such log"))
+		return followRefusal(404, errors.New("no such log"))
 	}
 	question, err := followConsumer(parts[1], parts[2], text)
 	if err != nil {
-		return refuse(400, err)
+		return followRefusal(400, err)
 	}
 	body, err := json.Marshal(question)
 	if err != nil {
-		return refuse(400, err)
+		return followRefusal(400, err)
 	}
 	c := question.Config
 	reply, err := link.Request("$JS.API.CONSUMER.CREATE."+parts[1]+"."+c.Name+"."+c.FilterSubject, body, followTimeout)
 	if err != nil {
-		return refuse(503, err)
+		return followRefusal(503, err)
 	}
 	return reply.Data
 }
@@ -127,11 +128,15 @@ func followServe(link *nats.Conn, s *settings) error {
 		if !strings.HasPrefix(m.Reply, "re."+node+".") {
 			return
 		}
-		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots }()
-			_ = m.Respond(followAnswer(link, s, m.Subject, m.Data))
-		}()
+		select {
+		case slots <- struct{}{}:
+			go func() {
+				defer func() { <-slots }()
+				_ = m.Respond(followAnswer(link, s, m.Subject, m.Data))
+			}()
+		default:
+			_ = m.Respond(followRefusal(503, errors.New("too many at once")))
+		}
 	})
 	return err
 }

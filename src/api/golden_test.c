@@ -86,6 +86,7 @@ static const struct {
     {"worker.listen", "NN", NULL},
     {"worker.unlisten", "N", NULL},
     {"worker.identity", "FBB", NULL},
+    {"worker.denied", "B", NULL},
     {"worker.backends", "NL", NULL},
 };
 

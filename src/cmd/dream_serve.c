@@ -56,13 +56,23 @@ static void serve_on_limit(void *data)
     _exit(s->code != EXIT_OK ? s->code : EXIT_FAILED);
 }
 
+// Processes have that long each, and elders end behind the others.
+static uint64_t serve_stop_ms(const struct serve *s)
+{
+    universe *u;
+    for (size_t i = 0; (u = multiverse_at(s->multiverse, i)) != NULL; i++)
+        if (str_is(str_of(universe_engine_name(u)), STR("processes")))
+            return 3 * STOP_MS_MAX;
+    return STOP_MS_MAX;
+}
+
 static void serve_stop(void *data)
 {
     struct serve *s = data;
     if (s->stopping)
         return;
     s->stopping = true;
-    timer_start(s->limit, STOP_MS_MAX, 0);
+    timer_start(s->limit, serve_stop_ms(s), 0);
     multiverse_close(s->multiverse, serve_on_closed, s);
 }
 

@@ -67,6 +67,7 @@ static err embedded_workers(universe *u)
         .universe = u->settings.name,
         .ca_pem = authority_certificate(u->authority),
         .slots = u->settings.copies.substrate,
+        .deny = m->deny,
         .request_log = u->settings.request_log,
     };
     TRY(workers_open(&m->workers, &settings));

@@ -1,9 +1,9 @@
 // Fetches blobs from peers: over mutual TLS, into a draft that helper threads write, checked, kept.
 //
-// The happy path is: 1. hoarders say who holds it (or the caller knew), 2. heartbeats say where that
-// node's door is, 3. GET /blob/HASH, 4. pieces go to the draft off the loop, 5. the hash is right,
-// the file synced and placed, 6. whoever waits is told. What can fail: a holder (the next one is
-// tried, all of them twice), our own disk (the fetch ends), time.
+// The happy path is: 1. hoarders say who holds it (or the caller knew), 2. heartbeats say where
+// that node's door is, 3. GET /blob/HASH, 4. pieces go to the draft off the loop, 5. the hash is
+// right, the file synced and placed, 6. whoever waits is told. What can fail: a holder (the next
+// one is tried, all of them twice), our own disk (the fetch ends), time.
 #include "mesh/blob.h"
 
 #include "base/clock.h"
@@ -260,8 +260,8 @@ static bool transfer_allow(void *data, str peer_uri, str serial_hex)
     (void)serial_hex;
     const transfer *t = data;
     identity who;
-    return identity_read(peer_uri, &who).code == OK &&
-           str_is(who.universe, str_of(t->universe)) && str_is(who.node, str_of(t->node));
+    return identity_read(peer_uri, &who).code == OK && str_is(who.universe, str_of(t->universe)) &&
+           str_is(who.node, str_of(t->node));
 }
 
 static err transfer_send(transfer *t, const holder *h)
@@ -397,8 +397,7 @@ static void transfer_step(transfer *t)
         }
     }
     if (!t->located) {
-        hoarder_locate_request where = {
-            .hash = str_from(str_of(t->target), sizeof "/blob/" - 1)};
+        hoarder_locate_request where = {.hash = str_from(str_of(t->target), sizeof "/blob/" - 1)};
         transfer_ask(t, MSG_hoarder_locate, &where, transfer_on_located);
     } else if (t->stumbled && !t->again) {
         t->again = true;

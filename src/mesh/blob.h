@@ -22,7 +22,7 @@ typedef struct mesh_peer {
 } mesh_peer;
 err mesh_peers_listen(mesh *m) MUST_USE; // once is enough, again is fine
 // Texts live until the next turn of the loop.
-bool mesh_peer_find(mesh *m, str name, mesh_peer *out); // short or full name
+bool mesh_peer_find(mesh *m, str name, mesh_peer *out);   // short or full name
 bool mesh_peer_next(mesh *m, size_t *at, mesh_peer *out); // *at starts at 0
 
 // ---- fetch

@@ -41,7 +41,7 @@ static inline void house_open(struct house *h)
 {
     char path[128];
     memset(h, 0, sizeof *h);
-    (void)snprintf(h->folder, sizeof h->folder, "/tmp/ctau-house-XXXXXX");
+    memcpy(h->folder, "/tmp/ctau-house-XXXXXX", sizeof "/tmp/ctau-house-XXXXXX");
     assert_non_null(mkdtemp(h->folder));
     CHECK(arena_open(&h->memory, HOUSE_MEMORY).code == OK);
     CHECK(loop_open(&h->loop).code == OK);
@@ -106,7 +106,7 @@ static inline void house_beat(struct house_node *n)
 }
 
 static inline struct house_node *
-house_node_open(struct house *h, const char *name, const char *protocol)
+house_node_open(struct house *h, const char *name, const char *role)
 {
     struct house_node *n = &h->nodes[h->count++];
     char full[64];
@@ -114,15 +114,15 @@ house_node_open(struct house *h, const char *name, const char *protocol)
     int fd = -1;
     *n = (struct house_node){.house = h, .started_real_ms = 1};
     (void)snprintf(n->name, sizeof n->name, "%s", name);
-    (void)snprintf(n->protocol, sizeof n->protocol, "%s", protocol);
+    (void)snprintf(n->protocol, sizeof n->protocol, "%s", role);
     (void)snprintf(full, sizeof full, "%s@test", name);
     str path = str_format(h->memory, "%s/%s", h->folder, name);
     memcpy(n->folder, path.at, path.len + 1);
     CHECK(blobs_open(&n->blobs, n->folder).code == OK);
-    CHECK(mesh_join(&n->mesh, h->engine, str_of(full), str_of(protocol)).code == OK);
-    CHECK(authority_issue(h->authority, h->memory, str_of(name), str_of(protocol), 1, &certificate,
-                          &key)
-              .code == OK);
+    CHECK(mesh_join(&n->mesh, h->engine, str_of(full), str_of(role)).code == OK);
+    CHECK(
+        authority_issue(h->authority, h->memory, str_of(name), str_of(role), 1, &certificate, &key)
+            .code == OK);
     CHECK(mesh_peer_identity(n->mesh, STR("test"), certificate, key,
                              authority_certificate(h->authority))
               .code == OK);

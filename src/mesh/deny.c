@@ -21,7 +21,7 @@ struct deny {
     char path[PATH_MAX], lock[PATH_MAX];
     map *entries; // "node NAME" or a serial number without leading zeros -> any pointer
     struct stat seen;
-    uint64_t looked_ms;
+    uint64_t looked_ms, version;
     bool looked;
     char problem[PROBLEM_MAX];
 };
@@ -153,6 +153,7 @@ static err list_take(deny *d, str text)
     }
     map_close(d->entries);
     d->entries = entries;
+    d->version++;
     d->problem[0] = '\0';
     return ok();
 }
@@ -232,13 +233,49 @@ void deny_close(deny *d)
     free(d);
 }
 
+static void deny_look(deny *d, uint64_t now_ms)
+{
+    if (d->path[0] == '\0' || (d->looked && now_ms - d->looked_ms < DENY_STAT_MS))
+        return;
+    d->looked = true;
+    d->looked_ms = now_ms;
+    file_follow(d);
+}
+
+uint64_t deny_version(deny *d, uint64_t now_ms)
+{
+    deny_look(d, now_ms);
+    return d->version;
+}
+
+void deny_write(const deny *d, buf *out)
+{
+    size_t at = 0;
+    str key;
+    void *value;
+    while (map_next(d->entries, &at, &key, &value)) {
+        buf_add(out, key);
+        buf_add_byte(out, '\n');
+    }
+}
+
+err deny_of(deny **out, str text)
+{
+    deny *d = calloc(1, sizeof *d);
+    if (d == NULL)
+        return fail(ERR_MEMORY, 0, "deny list");
+    err e = list_take(d, text);
+    if (e.code != OK) {
+        deny_close(d);
+        return e;
+    }
+    *out = d;
+    return ok();
+}
+
 bool deny_has(deny *d, str serial_hex, str node, uint64_t now_ms)
 {
-    if (!d->looked || now_ms - d->looked_ms >= DENY_STAT_MS) {
-        d->looked = true;
-        d->looked_ms = now_ms;
-        file_follow(d);
-    }
+    deny_look(d, now_ms);
     char room[KEY_MAX];
     str name = str_first(node, str_find_byte(node, '@'));
     return (serial_hex.len > 0 && map_get(d->entries, serial_key(serial_hex)) != NULL) ||

@@ -1,6 +1,7 @@
 // The universe's deny list: certificates and nodes that no door lets in any more.
 #pragma once
 #include "base/base.h"
+#include "base/buf.h"
 
 // A file of lines, the same that meshd watches: a serial number in lower-case hex, or `node NAME`
 // (short name; an @UNIVERSE behind it counts for nothing). What follows a '#' is a comment; empty
@@ -32,6 +33,13 @@ bool deny_has(deny *d, str serial_hex, str node, uint64_t now_ms);
 // call with this list.
 str deny_problem(const deny *d);
 size_t deny_count(const deny *d);
+
+// The list as another process may be given it, which cannot read the file: deny_write's lines.
+// deny_version grows with each list that is put in force (looks at the file as deny_has does).
+uint64_t deny_version(deny *d, uint64_t now_ms);
+void deny_write(const deny *d, buf *out);
+// A list from such lines; it follows no file. ERR_SYNTAX, ERR_LIMIT.
+err deny_of(deny **out, str text) MUST_USE;
 
 // Durable, and in force here, when they return; one of serial and node is given, the other is
 // empty. Other lines and comments stay. They wait for the disk: not on a loop thread. ERR_SYNTAX:

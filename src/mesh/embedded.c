@@ -70,7 +70,11 @@ static void embedded_tell(mesh *m, message_kind kind, buf *bytes)
 static void embedded_commit(
     mesh_engine *e, const store_change *changes, size_t count, store_done *done, void *data)
 {
-    store_commit(((embedded *)e)->store, changes, count, done, data);
+    err checked = commit_check(changes, count);
+    if (checked.code != OK)
+        commit_refuse(e, checked, done, data);
+    else
+        store_commit(((embedded *)e)->store, changes, count, done, data);
 }
 
 static err embedded_store(mesh_engine *e, str bucket, store **out)
@@ -83,6 +87,7 @@ static err embedded_store(mesh_engine *e, str bucket, store **out)
 static void embedded_close(mesh_engine *e)
 {
     embedded *m = (embedded *)e;
+    commits_refused_tell(e);
     store_close(m->store); // the last claims and deletions of the queues come back here
     queues_close(e);
     mesh_engine_end(e);

@@ -93,7 +93,7 @@ struct mesh_engine {
     const mesh_driver *driver;
     loop *loop;
     char origin[ORIGIN_BYTES]; // of what this process claims: random, anew at each start
-    chain nodes, letters, listeners, watches, queues;
+    chain nodes, letters, listeners, watches, queues, refused;
     chain asks[MESH_ASK_SLOTS]; // by number
     uint64_t numbers;           // given so far
     uint64_t turns[MESSAGE_KINDS];
@@ -154,6 +154,11 @@ void incoming_leave(mesh *m);
 void listeners_leave(mesh *m);
 void listeners_tell(mesh_engine *e, message_kind kind, str bytes);
 bool commits_leave(mesh *m);
+// ERR_LIMIT: larger than any engine takes.
+err commit_check(const store_change *changes, size_t count) MUST_USE;
+// Its `done` gets the error on a later turn, or when the engine closes (commits_refused_tell).
+void commit_refuse(mesh_engine *e, err error, store_done *done, void *data);
+void commits_refused_tell(mesh_engine *e);
 void watches_leave(mesh *m);
 void watches_on_commit(mesh_engine *e,
                        const store_change *changes,

@@ -115,42 +115,13 @@ static void nats_on_state(void *data, bool connected)
 
 // ---- commits
 
-typedef struct refused {
-    chain link;
-    store_done *done;
-    void *data;
-    err error;
-} refused;
-
-static void refused_tell(nats_engine *n)
-{
-    refused *r;
-    while ((r = chain_first(&n->commits_refused)) != NULL) {
-        chain_remove(&r->link);
-        if (r->done != NULL)
-            r->done(r->data, r->error, 0);
-        free(r);
-    }
-}
-
-static void letter_refused(mesh_engine *e, letter *l)
-{
-    (void)l;
-    refused_tell((nats_engine *)e);
-}
-
 static err commit_prepare(
     nats_engine *n, const store_change *changes, size_t count, size_t *which, buf *bytes)
 {
     *which = n->shards->count;
-    if (count > ENTRY_CHANGES_MAX)
-        return fail(ERR_LIMIT, 0, "too many changes in one commit");
+    TRY(commit_check(changes, count));
     for (size_t i = 0; i < count; i++) {
         const store_change *c = &changes[i];
-        if (c->bucket.len > STORE_KEY_BYTES_MAX || c->key.len > STORE_KEY_BYTES_MAX)
-            return fail(ERR_LIMIT, 0, "record's key is too long");
-        if (c->verb != STORE_DELETE && c->value.len > STORE_VALUE_BYTES_MAX)
-            return fail(ERR_LIMIT, 0, "record is too large");
         const shard_bucket *b = shards_bucket(n->shards, c->bucket);
         if (b == NULL || shards_writer(b, str_of(n->protocols)).len == 0)
             return fail(ERR_DENIED, 0, "this node's protocols may not write these records");
@@ -164,8 +135,7 @@ static err commit_prepare(
     if (fault_hits(FAULT_MEMORY))
         return fail(ERR_MEMORY, 0, "commit");
     entry_commit_write(bytes, changes, count);
-    return bytes->error.code == ERR_LIMIT ? fail(ERR_LIMIT, 0, "a commit is larger than 4 MiB")
-                                          : bytes->error;
+    return bytes->error;
 }
 
 static void nats_commit(
@@ -180,10 +150,7 @@ static void nats_commit(
         nats_log_commit(n->logs[which], &bytes, done, data);
         return;
     }
-    refused *r = mesh_must_take(sizeof *r);
-    *r = (refused){.done = done, .data = data, .error = error};
-    chain_add(&n->commits_refused, &r->link);
-    (void)mesh_letter(e, letter_refused, 0);
+    commit_refuse(e, error, done, data);
 }
 
 static err nats_store(mesh_engine *e, str bucket, store **out)
@@ -219,7 +186,7 @@ static void nats_close(mesh_engine *e)
         nats_log_close(n->logs[i]);
         n->logs[i] = NULL;
     }
-    refused_tell(n);
+    commits_refused_tell(e);
     nats_messages_close(n);
     if (n->beats != NULL)
         nats_unsubscribe(n->beats);
@@ -274,7 +241,7 @@ err mesh_nats_open(mesh_engine **out, const mesh_nats_settings *s)
     if (n == NULL)
         return fail(ERR_MEMORY, 0, "mesh");
     err e = mesh_engine_start(&n->engine, &nats_driver, s->loop);
-    chain *all[] = {&n->subscriptions, &n->held, &n->laters, &n->commits_refused};
+    chain *all[] = {&n->subscriptions, &n->held, &n->laters};
     for (size_t i = 0; i < COUNT(all); i++)
         chain_init(all[i]);
     n->log = s->log;

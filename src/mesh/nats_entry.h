@@ -1,12 +1,13 @@
 // One entry of a shard's log: a batch of commits by one writer.
 #pragma once
 #include "base/buf.h"
+#include "mesh/mesh.h"
 #include "store/store.h"
 
 enum {
     WRITER_BYTES = 16,
     ENTRY_COMMITS_MAX = 1022, // a revision is entry's number in the log * 1024 + commit's in it
-    ENTRY_CHANGES_MAX = 4096, // of one commit
+    ENTRY_CHANGES_MAX = MESH_COMMIT_CHANGES_MAX, // of one commit
 };
 typedef struct entry_commit {
     store_change *changes;

@@ -8,8 +8,7 @@
 
 enum {
     REVISIONS_PER_ENTRY = 1024,
-    MESH_COMMIT_BYTES_MAX = 4 << 20, // one commit with all its changes
-    ENTRY_BYTES_MAX = 5 << 20,       // the entry around it
+    ENTRY_BYTES_MAX = MESH_COMMIT_BYTES_MAX + (1 << 20), // the entry around commits
     NAME_BYTES_MAX = 96,
 };
 
@@ -31,8 +30,12 @@ struct nats_engine {
     char *folder, *universe, *node, *protocols;
     nats_link *link;
     nats_log *logs[SHARDS_MAX]; // NULL: not kept here
-    uint64_t seen[SHARDS_MAX];  // positions that this node knows to have been reached
-    chain subscriptions, held, laters, commits_refused;
+    struct {
+        uint64_t position, until_ms;
+    } seen[SHARDS_MAX]; // of logs not kept here: what their keepers said of late
+    uint64_t distrusted_ms[SHARDS_MAX]; // until then no position is waited for (nats_held.c)
+    later held_tick;
+    chain subscriptions, held, laters;
     bool listening[MESSAGE_KINDS];
     nats_subscription *beats;
     timer *timer;
@@ -67,7 +70,10 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t shard) MUST_USE;
 void nats_log_close(nats_log *l); // what waits to be written is told ERR_CLOSED
 void nats_log_connected(nats_log *l);
 bool nats_log_caught_up(const nats_log *l);
-uint64_t nats_log_applied(const nats_log *l);
+bool nats_log_follows(const nats_log *l); // and it has just been heard
+uint64_t nats_log_applied(const nats_log *l); // up to here all is there
+// Nothing after this can be seen here yet: the store reads what it is given at any moment.
+uint64_t nats_log_visible(const nats_log *l);
 err nats_log_store(nats_log *l, store **out) MUST_USE; // ERR_BUSY: not caught up yet
 // `bytes`: the commit as entry_commit_write wrote it; taken.
 void nats_log_commit(nats_log *l, buf *bytes, store_done *done, void *data);
@@ -86,11 +92,13 @@ struct nats_log {
     const char *name, *role; // of the shard; as whom this node writes, "" for not at all
     store *store;
     char *path;
-    map *writers; // hex of a writer -> log_writer
+    map *writers; // node and hex of a writer -> log_writer
     // following
     nats_subscription *delivery;
     char *deliver_to, *consumer; // subject; the present consumer's name
     uint64_t generation;         // of consumers made so far
+    uint64_t create_ms;          // how long the next may take to be made
+    uint64_t undoubted;          // entries up to here may name what did not come here
     uint64_t asked;              // request that makes the next consumer; 0: none is under way
     uint64_t delivered;          // messages of the present consumer
     uint64_t heard_ms;           // when it last said anything
@@ -104,6 +112,7 @@ struct nats_log {
     later again; // follows anew
     struct snapshot_fetch *fetch;
     struct snapshot_make *make;
+    struct snapshot_doubt *doubt;
     uint64_t snapshot_due; // entry at which one became due; 0: none is
     // writing
     chain waiting, flying;
@@ -128,9 +137,28 @@ void nats_write_close(nats_log *l);
 void nats_log_follow(nats_log *l); // from what the store holds on
 void nats_log_restart(nats_log *l, uint64_t after_ms);
 
+// ---- consumers (nats_follow.c)
+// Asks meshd for one; the question is what stands in meshd/follow.go. 0: the link closes.
+uint64_t nats_follow(
+    nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data);
+// Its answer: ERR_BUSY, or how many messages are to come (UINT64_MAX: it does not say).
+err nats_follow_read(str answer, uint64_t *pending) MUST_USE;
+// $JS.ACK.STREAM.CONSUMER.DELIVERED.ENTRY.NUMBER.TIME.PENDING, or with a domain and an account
+// after ACK and one token more at the end.
+typedef struct delivery_meta {
+    str consumer;
+    uint64_t entry, number, pending;
+} delivery_meta;
+bool nats_delivery_read(str reply, delivery_meta *out);
+// A header's number, UINT64_MAX when it is not there.
+uint64_t nats_header_number(str headers, str name);
+
 typedef void snapshot_done(nats_log *l, err e, bool loaded);
 // Before the store is opened: takes the newest snapshot if it is newer than our file.
 void nats_snapshot_fetch(nats_log *l, snapshot_done *done);
+// An entry's writer had seen one that did not come here: has a snapshot taken its place? Ends in
+// nats_lose() or goes on following, then without doubt about entries up to this one.
+void nats_snapshot_doubt(nats_log *l, uint64_t entry);
 // After entries up to `entry` were applied, and up to `former` before; `ours`: the last is our own.
 void nats_snapshot_maybe(nats_log *l, uint64_t former, uint64_t entry, bool ours);
 void nats_snapshot_close(nats_log *l);

@@ -14,6 +14,7 @@ enum {
     LINK_DENIALS = 32,
     LINK_DENIAL_MS = 60000, // the same again is not logged meanwhile
     LINK_SUBJECT_BYTES_MAX = 1024,
+    LINK_SECRET_BYTES = 16, // of a request, in hex
 };
 
 typedef enum {
@@ -38,6 +39,7 @@ typedef struct link_request {
     chain link; // of its slot
     uint64_t number, until_ms;
     size_t place; // in the heap
+    char secret[LINK_SECRET_BYTES + 1]; // in the reply subject: who knows it was asked
     char *subject;
     err error; // what its end says at `until_ms`
     nats_replied *on_reply;
@@ -108,7 +110,8 @@ enum { LINK_INBOX_NUMBER = 1 };
 
 void link_due(nats_link *n, uint64_t at_ms); // link_tick() runs then at the latest
 void link_flush_soon(nats_link *n);
-bool link_number(nats_link *n, str subject, uint64_t *out); // of a subject in our inbox
+// Of a subject in our inbox; the rest of it is the secret.
+bool link_number(nats_link *n, str subject, uint64_t *out, str *secret);
 // The lines that put the link's interest on a new connection.
 void link_subscribe_all(nats_link *n);
 // `request` 0: none.
@@ -121,5 +124,5 @@ link_request *link_request_find(nats_link *n, uint64_t number);
 void link_request_end(nats_link *n, link_request *r, err e, const nats_message *m);
 void link_requests_tick(nats_link *n, uint64_t now_ms);
 void link_requests_close(nats_link *n);
-void link_on_reply(nats_link *n, uint64_t number, const nats_message *m);
+bool link_on_reply(nats_link *n, const nats_message *m); // false: its subject is none of ours
 void link_on_error(nats_link *n, str text); // what -ERR said

@@ -1,5 +1,8 @@
 // Requests of a link: each has a number, a reply subject in our inbox and a deadline.
 //
+// Any node may publish to any inbox (there is no other way to answer): the subject of each request
+// ends with a secret of its own, so that only who was asked can answer it.
+//
 // The happy path is: published with its own reply subject, the reply comes, on_reply. What can
 // fail: nobody listens (503), the server denies the subject, the deadline, memory.
 #include "base/clock.h"
@@ -9,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // ---- the heap: the first ends first
 static void heap_put(nats_link *n, size_t at, link_request *r)
@@ -82,17 +86,6 @@ void link_request_end(nats_link *n, link_request *r, err e, const nats_message *
     on_reply(data, e, e.code == OK ? m : NULL);
 }
 
-void link_on_reply(nats_link *n, uint64_t number, const nats_message *m)
-{
-    link_request *r = link_request_find(n, number);
-    if (r == NULL)
-        return; // late, twice or cancelled
-    if (m->status == 503)
-        link_request_end(n, r, fail(ERR_BUSY, 0, "no node that runs serves this"), NULL);
-    else
-        link_request_end(n, r, ok(), m);
-}
-
 static link_request *heap_first(nats_link *n)
 {
     // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what is freed left the heap before
@@ -121,23 +114,50 @@ void link_requests_close(nats_link *n)
     n->heap_room = 0;
 }
 
-// re.NAME.INCARNATION.NUMBER
-bool link_number(nats_link *n, str subject, uint64_t *out)
+// re.NAME.INCARNATION.NUMBER.SECRET
+bool link_number(nats_link *n, str subject, uint64_t *out, str *secret)
 {
     str own = {n->inbox, n->inbox_len}, incarnation = own;
     (void)str_cut(&incarnation, '.');
     (void)str_cut(&incarnation, '.');
     bool inbox = str_is(str_cut(&subject, '.'), STR("re"));
     (void)str_cut(&subject, '.');
-    return inbox && str_starts(subject, incarnation) &&
-           str_number(str_from(subject, incarnation.len), out).code == OK;
+    if (!inbox || !str_starts(subject, incarnation))
+        return false;
+    *secret = str_from(subject, incarnation.len);
+    return str_number(str_cut(secret, '.'), out).code == OK;
+}
+
+bool link_on_reply(nats_link *n, const nats_message *m)
+{
+    uint64_t number;
+    str secret;
+    if (!link_number(n, m->subject, &number, &secret))
+        return false;
+    link_request *r = link_request_find(n, number);
+    if (r == NULL || !str_is(secret, str_of(r->secret)))
+        return true; // late, twice, cancelled or forged
+    if (m->status == 503)
+        link_request_end(n, r, fail(ERR_BUSY, 0, "no node that runs serves this"), NULL);
+    else
+        link_request_end(n, r, ok(), m);
+    return true;
 }
 
 static void link_on_named(void *data, const nats_message *m)
 {
-    uint64_t number;
-    if (link_number(data, m->subject, &number))
-        link_on_reply(data, number, m);
+    (void)link_on_reply(data, m);
+}
+
+static void secret_make(char out[LINK_SECRET_BYTES + 1])
+{
+    unsigned char dice[LINK_SECRET_BYTES / 2];
+    random_bytes(dice, sizeof dice);
+    for (size_t i = 0; i < sizeof dice; i++) {
+        out[2 * i] = "0123456789abcdef"[dice[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[dice[i] & 15];
+    }
+    out[LINK_SECRET_BYTES] = '\0';
 }
 
 err nats_link_name(nats_link *n, str name)
@@ -166,6 +186,7 @@ uint64_t nats_request(nats_link *n,
     link_request *r = mesh_must_take(sizeof *r);
     *r = (link_request){.number = ++n->numbers, .on_reply = on_reply, .data = data};
     r->subject = mesh_must_copy(out->subject);
+    secret_make(r->secret);
     r->error = fail(ERR_TIMEOUT, 0, "no answer in time");
     uint64_t now = clock_now_ms(); // the loop's own may be old: a callback may have run long
     if (__builtin_add_overflow(now, deadline_ms, &r->until_ms) || r->until_ms > UINT64_MAX / 2)
@@ -174,9 +195,9 @@ uint64_t nats_request(nats_link *n,
     str rest = {n->inbox, n->inbox_len};
     (void)str_cut(&rest, '.');
     str as = str_cut(&rest, '.');
-    int len = snprintf(reply, sizeof reply, "re.%.*s.%.*s%llu",
+    int len = snprintf(reply, sizeof reply, "re.%.*s.%.*s%llu.%s",
                        STR_ARG(out->as.len > 0 ? out->as : as), STR_ARG(rest),
-                       (unsigned long long)r->number);
+                       (unsigned long long)r->number, r->secret);
     nats_outgoing with = *out;
     with.reply = (str){reply, (size_t)len};
     err e = len > 0 && (size_t)len < sizeof reply ? link_publish(n, &with, r->number)
@@ -219,7 +240,8 @@ static bool denial_is_news(nats_link *n, str text)
 static bool request_is_denied(nats_link *n, const link_request *r, str subject)
 {
     uint64_t number;
-    if (link_number(n, subject, &number))
+    str secret;
+    if (link_number(n, subject, &number, &secret))
         return r->number == number;
     return str_is(str_of(r->subject), subject);
 }

@@ -263,11 +263,8 @@ void link_on_message(nats_link *n, const nats_event *event)
         .status = event->status,
         .payload = event->payload,
     };
-    uint64_t number;
     if (event->subscription == LINK_INBOX_NUMBER) {
-        if (link_number(n, m.subject, &number))
-            link_on_reply(n, number, &m);
-        else
+        if (!link_on_reply(n, &m))
             n->strays++;
         return;
     }

@@ -312,6 +312,12 @@ TEST(link_request_ends_once)
     UNTIL(&f, fake_heard(&f, "4\r\nwhat\r\n"), 2000);
     str reply = str_copy(f.memory, fake_word(&f, "PUB ask.a.any.tns "));
     CHECK(str_starts(reply, STR("re.tns.")));
+    // Who was not asked knows its number at most, and not the secret behind.
+    char forged[200];
+    int len = snprintf(forged, sizeof forged, "%.*s", STR_ARG(reply));
+    forged[len - 1] = forged[len - 1] == '0' ? '1' : '0';
+    fake_answer(&f, str_of(forged), "forged");
+    fake_answer(&f, str_first(reply, reply.len - 17), "forged");
     fake_answer(&f, reply, "yes");
     fake_answer(&f, reply, "again");
     UNTIL(&f, f.replies == 1, 2000);

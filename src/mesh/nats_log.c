@@ -7,7 +7,6 @@
 // lost: a new one starts from the snapshot).
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/json.h"
 #include "base/str.h"
 #include "mesh/nats_inner.h"
 
@@ -20,7 +19,8 @@
 enum {
     BEAT_MS = 250,       // a consumer with nothing to deliver says so
     DEAD_MS = 3 * BEAT_MS, // without a word it is taken for lost
-    CREATE_MS = 2000,
+    CREATE_MS = 400,     // then twice that, and so on
+    CREATE_MS_MAX = 3200,
     AGAIN_MS = 50,
     BROKEN_MS = 250,     // after the disk failed
     APPLYING_MAX = 512,  // entries given to the store: no more until some are applied
@@ -28,14 +28,18 @@ enum {
     ENTRY_ARENA_BYTES = 16 << 20,
     INACTIVE_S = 30,
 };
+enum { WRITER_KEY_BYTES = NAME_BYTES_MAX + 1 + 2 * WRITER_BYTES + 1 };
 static const char writers_bucket[] = "mesh.writer";
 
 // ---- who has written: what came twice is known
 
-static void writer_key(const char writer[WRITER_BYTES], char out[2 * WRITER_BYTES + 1])
+// A writer is bound to the node whose name the server has checked: nobody writes as another's.
+static void
+writer_key(str from, const char writer[WRITER_BYTES], char out[static WRITER_KEY_BYTES])
 {
+    char *at = out + snprintf(out, WRITER_KEY_BYTES, "%.*s.", STR_ARG(str_first(from, NAME_BYTES_MAX)));
     for (size_t i = 0; i < WRITER_BYTES; i++)
-        (void)snprintf(out + 2 * i, 3, "%02x", (unsigned char)writer[i]);
+        at += snprintf(at, 3, "%02x", (unsigned char)writer[i]);
 }
 
 static log_writer *writer_find(nats_log *l, const char *key)
@@ -91,11 +95,11 @@ static void writers_free(nats_log *l)
 static bool writers_on_entry(void *data, const store_entry *entry)
 {
     nats_log *l = data;
-    char key[2 * WRITER_BYTES + 1] = "";
+    char key[WRITER_KEY_BYTES] = "";
     uint64_t number = 0;
-    if (entry->key.len != sizeof key - 1 || str_number(entry->value, &number).code != OK)
+    if (entry->key.len >= sizeof key || str_number(entry->value, &number).code != OK)
         return true;
-    memcpy(key, entry->key.at, sizeof key - 1);
+    memcpy(key, entry->key.at, entry->key.len);
     return writer_note(l, key, number, entry->revision / REVISIONS_PER_ENTRY).code == OK;
 }
 
@@ -185,7 +189,9 @@ static bool commit_is_allowed(const nats_log *l, str role, const entry_commit *c
 
 static const store_change never = {STORE_PUT, {"mesh.never", 10}, {"never", 5}, {"", 0}, 1};
 
-static void entry_apply(nats_log *l, applying *a, const log_entry *entry, str role)
+// `key`: its writer's.
+static void
+entry_apply(nats_log *l, applying *a, const log_entry *entry, str role, const char *key)
 {
     uint64_t base = a->entry * REVISIONS_PER_ENTRY, there = store_revision(l->store);
     a->left = 1;
@@ -202,8 +208,6 @@ static void entry_apply(nats_log *l, applying *a, const log_entry *entry, str ro
         store_commit_at(l->store, base + i + 1, allowed ? c->changes : &never,
                         allowed ? c->count : 1, log_on_store, &a->commits[i]);
     }
-    char key[2 * WRITER_BYTES + 1];
-    writer_key(entry->writer, key);
     store_change row = {STORE_PUT, str_of(writers_bucket), str_of(key),
                         str_format(a->memory, "%llu", (unsigned long long)entry->number),
                         STORE_ANY};
@@ -219,8 +223,8 @@ static void entry_skip(nats_log *l, uint64_t number)
         log_on_applied(l, number);
 }
 
-// An entry of the log; `role` is from its subject, which the server has checked.
-static err entry_take(nats_log *l, uint64_t number, str role, str bytes)
+// An entry of the log; `role` and `from` are from its subject, which the server has checked.
+static err entry_take(nats_log *l, uint64_t number, str role, str from, str bytes)
 {
     OWNED(arena_drop) arena *memory = NULL;
     log_entry entry;
@@ -228,17 +232,19 @@ static err entry_take(nats_log *l, uint64_t number, str role, str bytes)
     err e = entry_read(memory, bytes, &entry);
     if (e.code == ERR_MEMORY)
         return e;
+    if (e.code == OK && entry.after >= number)
+        e = fail(ERR_SYNTAX, 0, "an entry after itself");
     if (e.code != OK) { // the same at every node
         log_fail(l->n->log, "an entry of a log was ignored", e, "log", str_of(l->name), NULL);
         entry_skip(l, number);
         return ok();
     }
-    if (entry.after > l->taken) {
-        nats_lose(l->n, fail(ERR_CONFLICT, 0, "the log was shortened past what this node has seen"));
-        return fail(ERR_CLOSED, 0, "lost");
+    if (entry.after > l->taken && number > l->undoubted) {
+        nats_snapshot_doubt(l, number);
+        return fail(ERR_CLOSED, 0, "in doubt");
     }
-    char key[2 * WRITER_BYTES + 1];
-    writer_key(entry.writer, key);
+    char key[WRITER_KEY_BYTES];
+    writer_key(from, entry.writer, key);
     const log_writer *w = writer_find(l, key);
     bool again = w != NULL && entry.number <= w->number;
     if (again) {
@@ -254,66 +260,22 @@ static err entry_take(nats_log *l, uint64_t number, str role, str bytes)
         free(a);
         return e;
     }
-    *a = (applying){.log = l, .entry = number, .ours = nats_write_is_ours(l, &entry)};
+    *a = (applying){.log = l, .entry = number};
+    a->ours = str_is(from, str_of(l->n->node)) && nats_write_is_ours(l, &entry);
     a->memory = memory;
     memory = NULL;
     l->taken = number;
     l->applying++;
-    entry_apply(l, a, &entry, role);
+    entry_apply(l, a, &entry, role, key);
     return ok();
 }
 
 // ---- the consumer
 
-static str token(str *rest)
-{
-    return str_cut(rest, '.');
-}
-
-// $JS.ACK.STREAM.CONSUMER.DELIVERED.ENTRY.NUMBER.TIME.PENDING, or with a domain and an account
-// after ACK and one token more at the end.
-typedef struct delivery_meta {
-    str consumer;
-    uint64_t entry, number, pending;
-} delivery_meta;
-
-static bool meta_read(str reply, delivery_meta *out)
-{
-    str tokens[16];
-    size_t count = 0;
-    while (reply.len > 0 && count < COUNT(tokens))
-        tokens[count++] = token(&reply);
-    size_t skip = count >= 11 ? 2 : 0;
-    if (count < 9 + skip || !str_is(tokens[1], STR("ACK")))
-        return false;
-    out->consumer = tokens[3 + skip];
-    return str_number(tokens[5 + skip], &out->entry).code == OK &&
-           str_number(tokens[6 + skip], &out->number).code == OK &&
-           str_number(tokens[8 + skip], &out->pending).code == OK;
-}
-
 static void log_catch_up(nats_log *l)
 {
     l->caught_up = true;
     nats_check_ready(l->n);
-}
-
-// A header's number, UINT64_MAX when it is not there.
-static uint64_t header_number(str headers, str name)
-{
-    while (headers.len > 0) {
-        str line = str_cut(&headers, '\n');
-        if (!str_starts(line, name))
-            continue;
-        line = str_from(line, name.len);
-        while (line.len > 0 && (line.at[0] == ':' || line.at[0] == ' '))
-            line = str_from(line, 1);
-        while (line.len > 0 && (line.at[line.len - 1] == '\r' || line.at[line.len - 1] == ' '))
-            line.len--;
-        uint64_t value;
-        return str_number(line, &value).code == OK ? value : UINT64_MAX;
-    }
-    return UINT64_MAX;
 }
 
 static void log_on_status(nats_log *l, const nats_message *m)
@@ -324,7 +286,7 @@ static void log_on_status(nats_log *l, const nats_message *m)
         log_go_on(l);
         return;
     }
-    uint64_t last = header_number(m->headers, STR("Nats-Last-Consumer"));
+    uint64_t last = nats_header_number(m->headers, STR("Nats-Last-Consumer"));
     if (last != UINT64_MAX && last != l->delivered)
         nats_log_restart(l, 0);
 }
@@ -340,7 +302,7 @@ static void log_on_delivery(void *data, const nats_message *m)
         log_on_status(l, m);
         return;
     }
-    if (!meta_read(m->reply, &meta) || !str_is(meta.consumer, str_of(l->consumer)))
+    if (!nats_delivery_read(m->reply, &meta) || !str_is(meta.consumer, str_of(l->consumer)))
         return; // a former consumer's
     l->heard_ms = clock_now_ms();
     if (meta.number != l->delivered + 1) {
@@ -349,10 +311,10 @@ static void log_on_delivery(void *data, const nats_message *m)
     }
     l->delivered++;
     str subject = m->subject; // log.SHARD.ROLE.FROM
-    (void)token(&subject);
-    (void)token(&subject);
-    str role = token(&subject);
-    err e = entry_take(l, meta.entry, role, m->payload);
+    (void)str_cut(&subject, '.');
+    (void)str_cut(&subject, '.');
+    str role = str_cut(&subject, '.');
+    err e = entry_take(l, meta.entry, role, subject, m->payload);
     if (e.code == ERR_MEMORY)
         nats_log_restart(l, AGAIN_MS);
     else if (e.code == OK && meta.pending == 0 && !l->caught_up)
@@ -365,6 +327,8 @@ static void log_on_watch(void *data)
     nats_later(l->n, &l->watch, BEAT_MS / 2);
     if (!l->following || !nats_link_connected(l->n->link))
         return;
+    if (l->asked != 0)
+        return; // it is being made: its own deadline counts
     uint64_t silent = clock_now_ms() - l->heard_ms;
     // An entry that is there for sure and does not come: its consumer went with a server.
     bool overdue = l->target > l->taken && silent > BEAT_MS / 2;
@@ -375,53 +339,37 @@ static void log_on_watch(void *data)
 static void log_on_consumer(void *data, err e, const nats_message *m)
 {
     nats_log *l = data;
+    uint64_t pending = UINT64_MAX;
     l->asked = 0;
-    OWNED(arena_drop) arena *a = NULL;
-    const json *reply = NULL;
     if (e.code == OK)
-        e = arena_open(&a, 1 << 20);
-    if (e.code == OK)
-        e = json_read(a, m->payload, &reply, NULL);
-    const json *problem = e.code == OK ? json_field(reply, "error") : NULL;
-    if (problem != NULL)
-        e = fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0),
-                 str_c(a, json_text(problem, "description")));
+        e = nats_follow_read(m->payload, &pending);
+    if (e.code == ERR_CLOSED)
+        return;
     if (e.code != OK) {
-        if (e.code != ERR_CLOSED)
-            log_line(l->n->log, LOG_DEBUG, "no consumer yet", "log", str_of(l->name), "why", str_of(e.what),
-                      NULL);
-        if (e.code != ERR_CLOSED)
-            nats_log_restart(l, AGAIN_MS);
+        log_line(l->n->log, LOG_DEBUG, "no consumer yet", "log", str_of(l->name), "why",
+                 str_of(e.what), NULL);
+        l->create_ms = l->create_ms * 2 < CREATE_MS_MAX ? l->create_ms * 2 : CREATE_MS_MAX;
+        nats_log_restart(l, AGAIN_MS);
         return;
     }
+    l->create_ms = CREATE_MS;
     l->heard_ms = clock_now_ms();
-    if (json_whole(reply, "num_pending", 1) == 0 && l->delivered == 0 && !l->caught_up)
+    if (pending == 0 && l->delivered == 0 && !l->caught_up)
         log_catch_up(l);
 }
 
 void nats_log_follow(nats_log *l)
 {
-    char subject[4 * NAME_BYTES_MAX];
-    OWNED(buf_close) buf body;
+    char question[6 * NAME_BYTES_MAX];
     nats_engine *n = l->n;
     uint64_t from = store_revision(l->store) / REVISIONS_PER_ENTRY; // it may be there in part
-    buf_open(&body, 4096);
     free(l->consumer);
     l->consumer = mesh_must_take(NAME_BYTES_MAX);
     (void)snprintf(l->consumer, NAME_BYTES_MAX, "%.40s_%.32s_%llu", n->node,
                    strrchr(l->deliver_to, '.') + 1, (unsigned long long)++l->generation);
-    (void)snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.%s.%s.log.%s.>", l->name,
-                   l->consumer, l->name);
-    buf_add_format(&body,
-                   "{\"stream_name\":\"%s\",\"config\":{\"name\":\"%s\",\"deliver_subject\":\"%s\","
-                   "\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":%llu,"
-                   "\"ack_policy\":\"none\",\"replay_policy\":\"instant\",\"max_deliver\":1,"
-                   "\"filter_subject\":\"log.%s.>\",\"flow_control\":true,"
-                   "\"idle_heartbeat\":%llu,\"inactive_threshold\":%llu,"
-                   "\"num_replicas\":1,\"mem_storage\":true}}",
-                   l->name, l->consumer, l->deliver_to,
-                   (unsigned long long)(from > 0 ? from : 1), l->name, BEAT_MS * 1000000ULL,
-                   INACTIVE_S * 1000000000ULL);
+    (void)snprintf(question, sizeof question,
+                   "{\"deliver\":\"%s\",\"name\":\"%s\",\"from\":%llu}", l->deliver_to,
+                   l->consumer, (unsigned long long)(from > 0 ? from : 1));
     l->delivered = 0;
     l->taken = from > 0 ? from - 1 : 0;
     if (l->applied < l->taken)
@@ -430,12 +378,7 @@ void nats_log_follow(nats_log *l)
     l->heard_ms = clock_now_ms();
     if (l->asked != 0)
         nats_request_cancel(n->link, l->asked);
-    str payload = buf_str(&body);
-    l->asked = nats_request(n->link,
-                            &(nats_outgoing){.subject = str_of(subject),
-                                             .pieces = &payload,
-                                             .pieces_count = 1},
-                            CREATE_MS, log_on_consumer, l);
+    l->asked = nats_follow(l, question, l->create_ms, log_on_consumer, l);
 }
 
 static void log_on_again(void *data)
@@ -502,6 +445,17 @@ bool nats_log_caught_up(const nats_log *l)
     return l->caught_up && l->applying == 0;
 }
 
+bool nats_log_follows(const nats_log *l)
+{
+    return l->following && l->asked == 0 && l->caught_up && !l->broken &&
+           nats_link_connected(l->n->link) && clock_now_ms() - l->heard_ms < DEAD_MS;
+}
+
+uint64_t nats_log_visible(const nats_log *l)
+{
+    return l->taken > l->applied ? l->taken : l->applied;
+}
+
 uint64_t nats_log_applied(const nats_log *l)
 {
     return l->applied;
@@ -526,6 +480,7 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t number)
     chain_init(&l->waiting);
     chain_init(&l->flying);
     buf_open(&l->flight, ENTRY_BYTES_MAX);
+    l->create_ms = CREATE_MS;
     l->watch.run = log_on_watch;
     l->again.run = log_on_again;
     l->watch.data = l->again.data = l;

@@ -106,8 +106,7 @@ static void put_logs(json_writer *w, const shards *s, str role)
             put(w, "snap.%s.>", name);
             put(w, "$JS.API.STREAM.PURGE.%s", name);
         }
-        put(w, "$JS.API.STREAM.INFO.%s", name);
-        put(w, "$JS.API.CONSUMER.CREATE.%s.>", name);
+        put(w, "follow.%s.{node}", name);
         put(w, "$JS.FC.%s.>", name);
     }
 }
@@ -149,6 +148,7 @@ void permissions_write_roles(json_writer *w, const shards *s)
         str role = str_of(r->name);
         json_open_object(w, r->name);
         json_open_list(w, "publish");
+        put(w, "re.*.>"); // each request's reply subject has a secret in it
         put_messages_sent(w, r->role);
         if (permissions_may_claim(s, role))
             put(w, "beat.*.{node}");

@@ -7,8 +7,10 @@
 void permissions_write_streams(json_writer *w, const shards *s);
 // The object "roles": {"auth":{"publish":[…],"subscribe":[…]}, …}, {node} standing for the short
 // name in the node's certificate. From identity_senders (who may send which message) and `s`.
-// Answers are not in it: a node may publish to the reply subject of what it received, once, which
-// the server grants by itself ("allow responses"); nobody may publish to re.> otherwise.
+// Anybody may publish to re.*.>: a reply subject ends with a secret that only who was asked has
+// seen. The server's own "allow responses" would let a node that asks itself, with a reply subject
+// in another's log, answer into it. Consumers are made by meshd (follow.SHARD.NODE): nobody's
+// permissions bind where one delivers.
 void permissions_write_roles(json_writer *w, const shards *s);
 
 // For those who apply an entry that was logged as `role` (exactly one protocol, "client" for

@@ -182,11 +182,16 @@ TEST(permissions_open_the_logs_to_their_writers_and_readers_alone)
             CHECK(says(&x, role, "snap.%s.1.0", log) == snapshots);
             CHECK(says(&x, role, "$JS.API.STREAM.PURGE.%s", log) == snapshots);
             CHECK(permissions_may_snapshot(s, i, str_of(role)) == snapshots);
-            CHECK(says(&x, role, "$JS.API.STREAM.INFO.%s", log) == (reads || writes));
-            CHECK(says(&x, role, "$JS.API.CONSUMER.CREATE.%s.c.log.x.>", log) == (reads || writes));
+            CHECK(says(&x, role, "follow.%s.n", log) == (reads || writes));
+            CHECK(!says(&x, role, "follow.%s.other", log));
             CHECK(says(&x, role, "$JS.FC.%s.c.1", log) == (reads || writes));
             static const char *const never[] = {
                 "$JS.API.STREAM.DELETE.%s",
+                "$JS.API.STREAM.INFO.%s",
+                "$JS.API.CONSUMER.CREATE.%s",
+                "$JS.API.CONSUMER.CREATE.%s.c",
+                "$JS.API.CONSUMER.CREATE.%s.c.log.x.>",
+                "$JS.ACK.%s.c.1",
                 "$JS.API.STREAM.UPDATE.%s",
                 "$JS.API.STREAM.CREATE.%s",
                 "$JS.API.STREAM.MSG.DELETE.%s",
@@ -199,8 +204,8 @@ TEST(permissions_open_the_logs_to_their_writers_and_readers_alone)
                 "$JS.API.STREAM.LEADER.%s.x",
                 "$JS.API.CONSUMER.DURABLE.CREATE.%s.c",
                 "$SYS.REQ.%s",
-                "re.other.%s",
                 "to.other.%s",
+                "to.n.%s",
                 "_INBOX.%s",
             };
             for (size_t n = 0; n < COUNT(never); n++)
@@ -228,8 +233,11 @@ TEST(permissions_of_a_substrate_reach_neither_registry_nor_jobs_nor_secrets)
         "ask.auth_deploy_key.any.n",
         "ask.auth_deploy_key.any.monkey",
         "$JS.API.CONSUMER.CREATE.auth.c.log.auth.>",
-        "$JS.API.CONSUMER.CREATE.jobs.c.log.jobs.>",
-        "$JS.API.CONSUMER.CREATE.auth",
+        "$JS.API.CONSUMER.CREATE.registry.c.log.registry.>",
+        "$JS.API.CONSUMER.CREATE.registry",
+        "follow.auth.n",
+        "follow.jobs.n",
+        "follow.registry.other",
         "$JS.API.STREAM.INFO.auth",
         "$JS.API.INFO",
         "$JS.API.STREAM.LIST",
@@ -237,7 +245,8 @@ TEST(permissions_of_a_substrate_reach_neither_registry_nor_jobs_nor_secrets)
     for (size_t i = 0; i < COUNT(denied); i++)
         CHECK(!may(&x, "substrate", "publish", denied[i]));
     // And what it lives on.
-    CHECK(may(&x, "substrate", "publish", "$JS.API.CONSUMER.CREATE.registry.c.log.registry.>"));
+    CHECK(may(&x, "substrate", "publish", "follow.registry.n"));
+    CHECK(may(&x, "substrate", "publish", "re.tns.1.2.3"));
     CHECK(may(&x, "substrate", "publish", "ask.hoarder_locate.any.n"));
     CHECK(may(&x, "monkey", "publish", "beat.jobs.n") &&
           !may(&x, "monkey", "publish", "beat.jobs.other"));
@@ -259,12 +268,13 @@ static bool published_is_bound(str pattern)
     if (str_starts(pattern, STR("tell.")) || str_starts(pattern, STR("log.")))
         return str_ends(pattern, STR(".{node}")) && str_find_byte(pattern, '*') == pattern.len &&
                str_find_byte(pattern, '>') == pattern.len;
+    if (str_starts(pattern, STR("re.")))
+        return str_is(pattern, STR("re.*.>")); // bound by a secret
     if (str_starts(pattern, STR("beat.")))
         return str_is(pattern, STR("beat.*.{node}"));
     for (size_t i = 0; i < shards_of_universe.count; i++) {
-        static const char *const forms[] = {"snap.%s.>", "$JS.FC.%s.>", "$JS.API.STREAM.INFO.%s",
-                                            "$JS.API.STREAM.PURGE.%s",
-                                            "$JS.API.CONSUMER.CREATE.%s.>"};
+        static const char *const forms[] = {"snap.%s.>", "$JS.FC.%s.>", "$JS.API.STREAM.PURGE.%s",
+                                            "follow.%s.{node}"};
         for (size_t n = 0; n < COUNT(forms); n++) {
             char one[100];
             (void)snprintf(one, sizeof one, forms[n], shards_of_universe.all[i].name);

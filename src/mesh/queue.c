@@ -14,61 +14,9 @@
 
 enum { ITEMS_MAX = 1 << 20, OPERATION_BYTES = 4 << 20 };
 
-typedef enum {
-    ITEM_READY,    // in its queue's ready list
-    ITEM_CLAIMING, // the next attempt is being written
-    ITEM_CLAIMED,  // until due_ms, by owner
-    ITEM_DELAYED,  // until due_ms
-    ITEM_REMOVING, // being deleted, or from due_ms on again
-    ITEM_FOREIGN,  // until due_ms claimed by another process
-} item_state;
-
-typedef struct operation operation;
-typedef struct item {
-    chain link;
-    item_state state;
-    uint64_t due_ms;   // 0: none
-    uint64_t revision; // of its record, as last seen
-    mesh_claims *owner;
-    operation *operation;    // that is in flight for it
-    char token[TOKEN_BYTES]; // of the claim on it
-    char id[];
-} item;
-
-typedef struct queue {
-    chain link;
-    mesh_engine *engine;
-    char *bucket; // "queue/NAME"
-    map *items;
-    chain ready, claims;
-    uint64_t revision; // what the last load held
-    uint64_t
-        reload_ms; // when it is loaded again, after memory or the disk failed; 0: it is complete
-} queue;
-
-struct mesh_claims {
-    chain link;
-    mesh *node;
-    queue *queue;
-    uint64_t number;
-    size_t slots, used;
-    uint64_t lease_ms;
-    void (*on_item)(void *data, const mesh_item *item);
-    void *data;
-};
-
-// A write for an item that is on its way to the disk.
-struct operation {
-    queue *queue;
-    uint64_t claims; // number of who claims
-    arena *memory;
-    mesh_item item;
-    char token[TOKEN_BYTES];
-};
-
 static void queue_pump(queue *q);
 
-static item *item_find(const queue *q, str id)
+item *item_find(const queue *q, str id)
 {
     return map_get(q->items, id);
 }
@@ -105,8 +53,7 @@ static void item_forget(queue *q, item *i)
     free(i);
 }
 
-// False without memory: the caller sees to it that the queue is loaded again.
-static bool item_add(queue *q, str id)
+bool item_add(queue *q, str id)
 {
     if (item_find(q, id) != NULL)
         return true;
@@ -143,8 +90,7 @@ static bool queue_shared(const queue *q)
     return q->engine->driver->beat != NULL;
 }
 
-// The item as its record says; what this process itself holds or is about to claim is left alone.
-static void item_see(queue *q, item *i, str value, uint64_t revision)
+void item_see(queue *q, item *i, str value, uint64_t revision)
 {
     queue_record r;
     queue_record_read(value, &r);
@@ -357,79 +303,6 @@ static void remove_start(queue *q, item *i)
     i->operation = o;
     store_change change = {STORE_DELETE, str_of(q->bucket), o->item.id, {NULL, 0}, i->revision};
     q->engine->driver->commit(q->engine, &change, 1, remove_on_done, o);
-}
-
-// ---- what the store holds
-typedef struct loaded {
-    uint64_t revision;
-    char *id;
-    char *value;
-    size_t value_len;
-} loaded;
-typedef struct loading {
-    loaded *at;
-    size_t count, room;
-    bool failed;
-} loading;
-
-static bool queue_on_entry(void *data, const store_entry *entry)
-{
-    loading *l = data;
-    if (l->count == l->room) {
-        size_t room = l->room == 0 ? 64 : l->room * 2;
-        loaded *grown = fault_hits(FAULT_MEMORY) ? NULL : realloc(l->at, room * sizeof *grown);
-        if (grown == NULL) {
-            l->failed = true;
-            return false;
-        }
-        l->at = grown;
-        l->room = room;
-    }
-    char *id = strndup(entry->key.at, entry->key.len);
-    char *value = malloc(entry->value.len + 1);
-    if (id == NULL || value == NULL) {
-        free(id);
-        free(value);
-        l->failed = true;
-        return false;
-    }
-    memcpy(value, entry->value.at, entry->value.len);
-    l->at[l->count++] = (loaded){entry->revision, id, value, entry->value.len};
-    return true;
-}
-
-static int loaded_order(const void *one, const void *two)
-{
-    const loaded *a = one, *b = two;
-    return a->revision < b->revision ? -1 : a->revision > b->revision;
-}
-
-// Adds what is not known yet, oldest first.
-static void queue_load(queue *q)
-{
-    loading l = {NULL, 0, 0, false};
-    store *s;
-    err e = q->engine->driver->store(q->engine, str_of(q->bucket), &s);
-    if (e.code == OK)
-        e = store_each(s, str_of(q->bucket), (str){"", 0}, queue_on_entry, &l, &q->revision);
-    if (l.count > 0)
-        qsort(l.at, l.count, sizeof *l.at, loaded_order);
-    for (size_t n = 0; n < l.count; n++) {
-        str id = str_of(l.at[n].id), value = {l.at[n].value, l.at[n].value_len};
-        bool known = item_find(q, id) != NULL;
-        if (!item_add(q, id))
-            l.failed = true;
-        else if (!known)
-            item_see(q, item_find(q, id), value, l.at[n].revision);
-        free(l.at[n].id);
-        free(l.at[n].value);
-    }
-    free(l.at);
-    q->reload_ms = 0;
-    if (e.code != OK || l.failed) {
-        q->reload_ms = loop_now_ms(q->engine->loop) + MESH_RETRY_MS;
-        mesh_due(q->engine, q->reload_ms);
-    }
 }
 
 static queue *queue_find(mesh_engine *e, str bucket)

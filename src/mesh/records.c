@@ -22,6 +22,57 @@ static void commit_on_done(void *data, err e, uint64_t revision)
     free(w);
 }
 
+err commit_check(const store_change *changes, size_t count)
+{
+    // As an entry of a log holds it: nats_entry.c.
+    enum { COMMIT_HEAD_BYTES = 4, CHANGE_HEAD_BYTES = 21 };
+    size_t bytes = COMMIT_HEAD_BYTES;
+    if (count > MESH_COMMIT_CHANGES_MAX)
+        return fail(ERR_LIMIT, 0, "too many changes in one commit");
+    for (size_t i = 0; i < count; i++) {
+        const store_change *c = &changes[i];
+        if (c->bucket.len > STORE_KEY_BYTES_MAX || c->key.len > STORE_KEY_BYTES_MAX)
+            return fail(ERR_LIMIT, 0, "record's key is too long");
+        size_t value = c->verb == STORE_DELETE ? 0 : c->value.len;
+        if (value > STORE_VALUE_BYTES_MAX)
+            return fail(ERR_LIMIT, 0, "record is too large");
+        bytes += CHANGE_HEAD_BYTES + c->bucket.len + c->key.len + value;
+    }
+    return bytes > MESH_COMMIT_BYTES_MAX ? fail(ERR_LIMIT, 0, "a commit is larger than 4 MiB") : ok();
+}
+
+typedef struct refused {
+    chain link;
+    store_done *done;
+    void *data;
+    err error;
+} refused;
+
+void commits_refused_tell(mesh_engine *e)
+{
+    refused *r;
+    while ((r = chain_first(&e->refused)) != NULL) {
+        chain_remove(&r->link);
+        if (r->done != NULL)
+            r->done(r->data, r->error, 0);
+        free(r);
+    }
+}
+
+static void letter_refused(mesh_engine *e, letter *l)
+{
+    (void)l;
+    commits_refused_tell(e);
+}
+
+void commit_refuse(mesh_engine *e, err error, store_done *done, void *data)
+{
+    refused *r = mesh_must_take(sizeof *r);
+    *r = (refused){.done = done, .data = data, .error = error};
+    chain_add(&e->refused, &r->link);
+    (void)mesh_letter(e, letter_refused, 0);
+}
+
 void mesh_commit(mesh *m, const store_change *changes, size_t count, store_done *done, void *data)
 {
     commit_wait *w = mesh_must_take(sizeof *w);

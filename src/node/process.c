@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 enum { PROCESS_MEMORY_BYTES = 256 * 1024, PROCESS_RENEW_MS = 10 * 1000 };
+enum { PROCESS_TABLE_STEP_MS = 5, PROCESS_TABLE_MS_MAX = 5000 }; // of the first routes or backends
 
 struct process {
     process_settings settings;
@@ -43,7 +44,8 @@ struct process {
     deny *deny;
     workers *workers;
     node *node;
-    timer *renew;
+    timer *renew, *table;
+    uint64_t table_from_ms;
     struct renewal *renewing;
     bool starting, closing;
     void (*closed)(void *data);
@@ -231,6 +233,7 @@ static err process_workers(struct process *p)
         .universe = s->universe,
         .ca_pem = keyring_authority(p->keyring),
         .slots = s->workers,
+        .deny = p->deny,
         .request_log = s->request_log,
     };
     TRY(workers_open(&p->workers, &settings));
@@ -287,19 +290,41 @@ static err process_node(struct process *p)
     return node_open(&p->node, &settings);
 }
 
+static err process_named(struct process *p, err e)
+{
+    return e.code == ERR_CONFLICT ? process_port_in_use(p, e)
+           : e.code == OK         ? e
+                                  : process_fail(p, e, "%s", e.what);
+}
+
+// Workers start with the first table there is: what comes before it waits in the backlog, instead
+// of being refused by an empty one.
+static void process_on_table(void *data)
+{
+    struct process *p = data;
+    uint64_t waited = loop_now_ms(p->settings.loop) - p->table_from_ms;
+    bool gateway = p->protocol == &protocol_gateway;
+    if (!workers_published(p->workers, gateway) && waited < PROCESS_TABLE_MS_MAX) {
+        timer_start(p->table, PROCESS_TABLE_STEP_MS, 0);
+        return;
+    }
+    p->settings.ready(p->settings.data, process_named(p, workers_start(p->workers)));
+}
+
 static err process_serve(struct process *p)
 {
     err e = ok();
-    // The workers have no door of ours open before the node's own are known to be free.
     if (process_has_workers(p))
         e = process_workers(p);
     if (e.code == OK)
         e = process_node(p);
-    if (e.code == OK && p->workers != NULL)
-        e = workers_start(p->workers);
-    return e.code == ERR_CONFLICT ? process_port_in_use(p, e)
-           : e.code == OK         ? e
-                                  : process_fail(p, e, "%s", e.what);
+    if (e.code == OK && p->workers != NULL) {
+        p->table_from_ms = loop_now_ms(p->settings.loop);
+        e = timer_open(&p->table, p->settings.loop, process_on_table, p);
+        if (e.code == OK)
+            timer_start(p->table, 0, 0);
+    }
+    return process_named(p, e);
 }
 
 static void process_on_mesh(void *data)
@@ -308,7 +333,9 @@ static void process_on_mesh(void *data)
     if (p->closing || !p->starting)
         return;
     p->starting = false;
-    p->settings.ready(p->settings.data, process_serve(p));
+    err e = process_serve(p);
+    if (e.code != OK || p->table == NULL)
+        p->settings.ready(p->settings.data, e);
 }
 
 static void process_on_lost(void *data, err e)
@@ -496,7 +523,8 @@ void process_close(process *p, void (*closed)(void *data), void *data)
     p->closed = closed;
     p->closed_data = data;
     timer_close(p->renew);
-    p->renew = NULL;
+    timer_close(p->table);
+    p->renew = p->table = NULL;
     if (p->workers != NULL)
         workers_close(p->workers, process_on_workers_closed, p);
     else

@@ -45,7 +45,7 @@ static bool export_is_git(str name)
     return true;
 }
 
-static err export_check_name(str name)
+err repo_check_name(str name)
 {
     if (name.len == 0 || name.len > EXPORT_NAME_MAX)
         return fail(ERR_SYNTAX, 0,
@@ -61,7 +61,7 @@ static err export_check_name(str name)
 }
 
 // `depth`: how many folders lie between the top and the link.
-static err export_check_link(str target, size_t depth)
+err repo_check_link(str target, size_t depth)
 {
     const err leaves = fail(ERR_SYNTAX, 0, "a symbolic link in the repository leaves it");
     if (target.len == 0 || target.len > EXPORT_LINK_MAX || target.at[0] == '/' ||
@@ -139,7 +139,7 @@ static err export_link(export *x, int folder, const git_tree_entry *entry, size_
     OWNED(export_object_drop) git_odb_object *blob = NULL;
     TRY(export_read(x, git_tree_entry_id(entry), &blob));
     str target = {git_odb_object_data(blob), git_odb_object_size(blob)};
-    TRY(export_check_link(target, depth));
+    TRY(repo_check_link(target, depth));
     char text[EXPORT_LINK_MAX + 1];
     *(char *)mempcpy(text, target.at, target.len) = '\0';
     if (symlinkat(text, folder, git_tree_entry_name(entry)) != 0)
@@ -170,7 +170,7 @@ static err export_tree(export *x, const git_oid *id, int folder, size_t depth)
         return repo_fail(code, "read a folder of the repository");
     for (size_t i = 0; i < git_tree_entrycount(tree); i++) {
         const git_tree_entry *entry = git_tree_entry_byindex(tree, i);
-        TRY(export_check_name(str_of(git_tree_entry_name(entry))));
+        TRY(repo_check_name(str_of(git_tree_entry_name(entry))));
         if (x->files_left-- == 0)
             return fail(ERR_LIMIT, 0, "the repository holds more than 100,000 files");
         git_filemode_t mode = git_tree_entry_filemode(entry);

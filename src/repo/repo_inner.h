@@ -13,6 +13,11 @@ err repo_commit_find(git_commit **out, git_repository *r, str commit) MUST_USE;
 // The tree of a folder at a commit; `below` is cleaned of slashes at its ends.
 err repo_tree_find(git_tree **out, git_repository *r, str commit, str below) MUST_USE;
 
+// Is this a file's name that may be made; may this link (so many folders deep) be made? See
+// repo_export.c.
+err repo_check_name(str name) MUST_USE;
+err repo_check_link(str target, size_t depth) MUST_USE;
+
 static inline void repo_drop(git_repository **r)
 {
     git_repository_free(*r);

@@ -304,3 +304,46 @@ TEST(ring_goes_on_after_a_failed_write)
     ring_close(r);
     CHECK(file_remove_tree(folder).code == OK);
 }
+
+TEST(blob_draft_is_kept_under_its_name_or_leaves_nothing)
+{
+    shelf s;
+    shelf_open(&s);
+    sha256 hash = sha256_of(STR("in two pieces")), other = sha256_of(STR("other"));
+    blob_draft *d = NULL;
+    CHECK(blob_draft_open(&d, s.blobs).code == OK);
+    CHECK(blob_draft_add(d, STR("in two ")).code == OK && shelf_temporaries(&s) == 1);
+    CHECK(blob_draft_add(d, STR("pieces")).code == OK && !blobs_has(s.blobs, &hash, NULL));
+    CHECK(blob_draft_keep(d, &hash).code == OK && shelf_temporaries(&s) == 0);
+    str bytes;
+    CHECK(blobs_get(s.blobs, &hash, 100, s.memory, &bytes).code == OK);
+    CHECK(str_is(bytes, STR("in two pieces")));
+    // Other bytes than its name says.
+    CHECK(blob_draft_open(&d, s.blobs).code == OK);
+    CHECK(blob_draft_add(d, STR("not those")).code == OK);
+    CHECK(blob_draft_keep(d, &other).code == ERR_SYNTAX && !blobs_has(s.blobs, &other, NULL));
+    CHECK(blob_draft_open(&d, s.blobs).code == OK);
+    blob_draft_drop(d);
+    // A full disk, at each write.
+    for (uint64_t after = 0; after < 2; after++) {
+        CHECK(blob_draft_open(&d, s.blobs).code == OK);
+        fault_now = (fault_plan){.what = FAULT_WRITE, .after = after, .times = 1};
+        err e = blob_draft_add(d, STR("other"));
+        if (e.code == OK)
+            e = blob_draft_keep(d, &other);
+        else
+            blob_draft_drop(d);
+        fault_now = (fault_plan){.what = FAULT_NONE};
+        CHECK(e.code == ERR_FULL && !blobs_has(s.blobs, &other, NULL));
+    }
+    CHECK(shelf_temporaries(&s) == 0);
+    // It outlives the owner of the blobs.
+    CHECK(blob_draft_open(&d, s.blobs).code == OK && blobs_touch(s.blobs, &hash));
+    CHECK(!blobs_touch(s.blobs, &other));
+    blobs *mine = blobs_share(s.blobs);
+    blobs_close(s.blobs);
+    s.blobs = mine;
+    CHECK(blob_draft_add(d, STR("other")).code == OK && blob_draft_keep(d, &other).code == OK);
+    CHECK(blobs_has(mine, &other, NULL));
+    shelf_close(&s);
+}

@@ -1,5 +1,6 @@
 // A worker's listening sockets: one HTTP server each, and the certificates of those for peers.
 #include "base/str.h"
+#include "mesh/deny.h"
 #include "mesh/identity.h"
 #include "worker/worker_inner.h"
 
@@ -18,10 +19,17 @@ static bool role_is_gateway(worker_role role)
 
 static bool peer_is_ours(void *data, str peer_uri, str serial_hex)
 {
-    (void)serial_hex;
     worker *w = data;
     identity who;
-    return identity_read(peer_uri, &who).code == OK && str_is(who.universe, str_of(w->universe));
+    return identity_read(peer_uri, &who).code == OK && str_is(who.universe, str_of(w->universe)) &&
+           (w->denied == NULL || !deny_has(w->denied, serial_hex, who.node, 0));
+}
+
+// Of a connection that was open before the peer was denied.
+static bool peer_is_denied(worker *w, const http_exchange *x)
+{
+    const tls_peer *peer = http_peer(x);
+    return w->denied != NULL && peer != NULL && !peer_is_ours(w, peer->uri, peer->serial_hex);
 }
 
 // Calls go to substrates only, whoever else listens at that port.
@@ -44,6 +52,10 @@ static void door_on_request(void *data, http_exchange *x)
 {
     worker_door *d = data;
     worker *w = d->worker;
+    if (role_is_p2p(d->role) && peer_is_denied(w, x)) {
+        http_answer_err(x, fail(ERR_DENIED, 0, "this node is on the universe's deny list"));
+        return;
+    }
     switch (d->role) {
     case WORKER_SUBSTRATE_HTTP:
         serve_request(w, x);

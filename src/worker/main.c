@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/str.h"
 #include "io/sandbox.h"
+#include "mesh/deny.h"
 #include "worker/worker_inner.h"
 
 #include <signal.h>
@@ -119,6 +120,7 @@ static err worker_take(worker *w, str message, int *fds)
         worker_listen listen;
         worker_unlisten unlisten;
         worker_identity identity;
+        worker_denied denied;
         worker_module module;
         worker_relayed relayed;
     } m;
@@ -144,6 +146,10 @@ static err worker_take(worker *w, str message, int *fds)
     case MSG_worker_identity:
         return doors_identity(w, m.identity.gateway, m.identity.certificate_pem,
                               m.identity.key_pem);
+    case MSG_worker_denied:
+        deny_close(w->denied);
+        w->denied = NULL;
+        return deny_of(&w->denied, m.denied.list);
     case MSG_worker_module:
         functions_on_module(w, &m.module, fds[0]);
         return ok();
@@ -195,6 +201,7 @@ static void worker_close(worker *w)
     while (map_next(w->tallies, &at, &key, &value))
         free(value);
     map_close(w->tallies);
+    deny_close(w->denied);
     timer_close(w->beat);
     timer_close(w->flush);
     timer_close(w->counts);

@@ -149,3 +149,8 @@ void workers_publish_backends(workers *w, const backend_table *backends)
     w->backends = copy;
     publish_soon(w);
 }
+
+bool workers_published(const workers *w, bool gateway)
+{
+    return (gateway ? w->backends_memory : w->routes_memory) != NULL;
+}

@@ -244,6 +244,7 @@ static err slot_greet(slot *s)
         m.sockets += w->listens[i].fds != NULL;
     const int shared[] = {s->page_fd, w->places_fd};
     TRY(link_send(s->link, MSG_worker_start, &m, shared, COUNT(shared)));
+    denied_tell(s); // before it gets a door
     worker_snapshot snapshot = {.number = w->snapshot_number, .bytes = w->snapshot_bytes};
     TRY(slot_send(s, MSG_worker_snapshot, &snapshot, &w->snapshot_fd));
     for (size_t i = 0; i < LISTENS_MAX; i++)
@@ -324,6 +325,7 @@ static void watch_on_tick(void *data)
     for (size_t i = 0; !late && !w->closing && i < w->count; i++)
         watch_slot(&w->slots[i], now);
     wants_sweep(w);
+    denied_look(w);
 }
 
 err supervise_open(workers *w)

@@ -97,6 +97,7 @@ struct worker {
     char *universe;
     bool request_log, started, stopping;
     str ticket_key, ca_pem;
+    struct deny *denied;     // NULL: nobody is
     tls_context *tls[2];     // p2p doors: substrate's, gateway's
     tls_context *tls_client; // gateway to substrates
     http_client *client;

@@ -23,6 +23,7 @@ typedef struct workers_settings {
     str ca_pem;
     size_t slots;            // processes; 0: one per core
     bool request_log;        // one line per request through the log
+    struct deny *deny;       // borrowed; told to the workers as it changes; NULL: denies nobody
     uint64_t module_idle_ms; // a module that nobody called for so long is unloaded (0 = 30 s)
 } workers_settings;
 err workers_open(workers **out, const workers_settings *settings) MUST_USE;
@@ -63,6 +64,8 @@ void workers_module(workers *w, uint64_t ticket, int fd, err e);
 // Parts of the next snapshot; each publish makes a new snapshot for all workers. Copied.
 void workers_publish_routes(workers *w, const route_table *routes);
 void workers_publish_backends(workers *w, const backend_table *backends);
+// Was there a first table of routes (`gateway`: of backends)?
+bool workers_published(const workers *w, bool gateway);
 // Starts the processes; they serve as soon as they are up (what comes earlier waits in the
 // backlog).
 err workers_start(workers *w) MUST_USE;

@@ -104,7 +104,7 @@ struct workers {
     map *backend_counts;             // node -> backend_count
     uint64_t numbers;
     timer *watch;
-    uint64_t watched_ms;
+    uint64_t watched_ms, denied_version; // of the list that the workers have
     bool started, closing;
     uint64_t restarts;
     uint64_t gateway_requests, gateway_failures;
@@ -128,5 +128,8 @@ void wants_close(workers *w);
 err publish_now(workers *w) MUST_USE; // makes the next snapshot and sends it
 void publish_soon(workers *w);        // once for all calls of this turn
 void publish_cancel(workers *w);
+// denied.c
+void denied_tell(slot *s);     // one that has just started
+void denied_look(workers *w);  // tells all when the list has changed
 // workers.c
 void workers_slot_gone(workers *w);

@@ -44,6 +44,8 @@ static err auth_open(void **state, const protocol_context *context)
         e = auth_repository_serve(a);
     if (e.code == OK)
         e = auth_project_serve(a);
+    if (e.code == OK)
+        e = auth_source_serve(a);
     if (e.code != OK) {
         free(a);
         return e;
@@ -55,6 +57,7 @@ static err auth_open(void **state, const protocol_context *context)
 static void auth_close(void *state, void (*closed)(void *data), void *data)
 {
     struct auth *a = state;
+    auth_source_leave(a);
     explicit_bzero(a->key, sizeof(a->key));
     free(a);
     closed(data);

@@ -7,11 +7,14 @@
 struct auth {
     protocol_context context;
     unsigned char key[SEAL_KEY_BYTES]; // seals webhook secrets and deploy keys
+    struct source *sources;            // helper threads pack them
 };
 
 err auth_account_serve(struct auth *a) MUST_USE;
 err auth_repository_serve(struct auth *a) MUST_USE;
 err auth_project_serve(struct auth *a) MUST_USE;
+err auth_source_serve(struct auth *a) MUST_USE;
+void auth_source_leave(struct auth *a);
 void auth_http(void *state, http_exchange *x);
 // Who a token belongs to. ERR_DENIED when it is not known.
 err auth_token_owner(struct auth *a,

@@ -1,5 +1,5 @@
-// hoarder: knows every blob of the universe, keeps copies on several disks, says where they are, and
-// collects what nobody names any more.
+// hoarder: knows every blob of the universe, keeps copies on several disks, says where they are,
+// and collects what nobody names any more.
 #include "base/str.h"
 #include "protocol/hoarder/hoarder_inner.h"
 

@@ -73,8 +73,9 @@ err errand_open(struct hoarder *h, size_t size, str hash, mesh_incoming *in, err
 void errand_close(errand *x); // answers nobody
 // keepers.c
 void keepers_know(struct hoarder *h, arena *a, keepers *out);
-void keepers_order(keepers *p, str hash); // by rendezvous: the same everywhere, another for each blob
-size_t keepers_copies(const keepers *p);  // wanted of each blob
+void keepers_order(keepers *p,
+                   str hash); // by rendezvous: the same everywhere, another for each blob
+size_t keepers_copies(const keepers *p); // wanted of each blob
 keeper *keepers_find(keepers *p, str name);
 void keepers_tick(struct hoarder *h); // writes this hoarder into hoarder.node, removes who is gone
 // placement.c

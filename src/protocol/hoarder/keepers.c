@@ -92,8 +92,8 @@ void keepers_tick(struct hoarder *h)
         if (!known.at[i].gone ||
             mesh_get(h->context.mesh, STR("hoarder.node"), known.at[i].name, a, &mine).code != OK)
             continue;
-        log_line(h->context.log, LOG_WARN, "hoarder is gone for good", "hoarder",
-                 known.at[i].name, NULL);
+        log_line(h->context.log, LOG_WARN, "hoarder is gone for good", "hoarder", known.at[i].name,
+                 NULL);
         store_change note = record_delete(STR("hoarder.node"), known.at[i].name);
         note.expected = mine.revision;
         mesh_commit(h->context.mesh, &note, 1, keepers_on_noted, NULL);

@@ -69,7 +69,20 @@ static void repair_on_here(void *data, err e, uint64_t bytes)
 }
 
 // What is to be done for this blob by this hoarder.
-typedef enum { REPAIR_NOTHING, REPAIR_CLAIM, REPAIR_FETCH, REPAIR_COPY } repair_kind;
+typedef enum {
+    REPAIR_NOTHING,
+    REPAIR_NOTE, // names of hoarders that are gone leave the record
+    REPAIR_CLAIM,
+    REPAIR_FETCH,
+    REPAIR_COPY
+} repair_kind;
+
+// Who is not known at all by now has left hoarder.node: it was gone for good.
+static bool repair_is_gone(struct hoarder *h, keepers *known, str name)
+{
+    const keeper *at = keepers_find(known, name);
+    return at != NULL ? at->gone : loop_now_ms(h->context.loop) - h->opened_ms > h->gone_ms;
+}
 
 static repair_kind
 repair_find(struct hoarder *h, keepers *known, const placement *p, str hash, str *target)
@@ -83,9 +96,10 @@ repair_find(struct hoarder *h, keepers *known, const placement *p, str hash, str
     if (!here && placement_has(p, h->self))
         return REPAIR_FETCH;
     size_t there = 0;
-    for (size_t i = 0; i < known->count; i++)
-        there += !known->at[i].gone && placement_has(p, known->at[i].name);
-    if (!here || there >= keepers_copies(known))
+    for (size_t i = 0; i < p->count; i++)
+        there += !repair_is_gone(h, known, p->nodes[i]);
+    bool lacks = there < keepers_copies(known);
+    if (!here || (!lacks && there == p->count))
         return REPAIR_NOTHING;
     keepers_order(known, hash);
     *target = (str){NULL, 0};
@@ -102,15 +116,15 @@ repair_find(struct hoarder *h, keepers *known, const placement *p, str hash, str
             first = str_is(at->name, h->self);
         }
     }
-    return first && target->at != NULL ? REPAIR_COPY : REPAIR_NOTHING;
+    if (!first)
+        return REPAIR_NOTHING;
+    if (lacks && target->at != NULL)
+        return REPAIR_COPY;
+    return there < p->count ? REPAIR_NOTE : REPAIR_NOTHING;
 }
 
-static err repair_begin(struct hoarder *h,
-                        keepers *known,
-                        const placement *p,
-                        str hash,
-                        repair_kind kind,
-                        str target)
+static err repair_begin(
+    struct hoarder *h, keepers *known, const placement *p, str hash, repair_kind kind, str target)
 {
     errand *x;
     TRY(errand_open(h, sizeof(struct repair), hash, NULL, &x));
@@ -129,16 +143,13 @@ static err repair_begin(struct hoarder *h,
             repair_end(r, e);
         return ok();
     }
-    r->change.add[r->change.add_count++] =
-        kind == REPAIR_CLAIM ? h->self : str_copy(x->memory, target);
-    for (size_t i = 0; i < p->count; i++) {
-        const keeper *at = keepers_find(known, p->nodes[i]);
-        uint64_t open_ms = loop_now_ms(h->context.loop) - h->opened_ms;
-        // Who is not known at all by now has left hoarder.node: it was gone for good.
-        if (at != NULL ? at->gone : open_ms > h->gone_ms)
+    if (kind != REPAIR_NOTE)
+        r->change.add[r->change.add_count++] =
+            kind == REPAIR_CLAIM ? h->self : str_copy(x->memory, target);
+    for (size_t i = 0; i < p->count; i++)
+        if (repair_is_gone(h, known, p->nodes[i]))
             r->change.drop[r->change.drop_count++] = str_copy(x->memory, p->nodes[i]);
-    }
-    if (kind == REPAIR_CLAIM) {
+    if (kind != REPAIR_COPY) {
         repair_note(r);
         return ok();
     }

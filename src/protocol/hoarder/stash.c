@@ -1,10 +1,10 @@
 // Stash and keep: a blob is fetched from whoever made it and copied to other hoarders' disks before
 // anybody is told that it is safe.
 //
-// The happy path is: 1. fetch it from the asker, unless it is here, 2. ask K - 1 further hoarders to
-// keep it, 3. commit the record of its places, 4. answer. What can fail: the asker's door, a disk,
-// hoarders (the next one in the blob's order is asked; with fewer than two disks, where there are
-// two hoarders, nothing is acknowledged).
+// The happy path is: 1. fetch it from the asker, unless it is here, 2. ask K - 1 further hoarders
+// to keep it, 3. commit the record of its places, 4. answer. What can fail: the asker's door, a
+// disk, hoarders (the next one in the blob's order is asked; with fewer than two disks, where there
+// are two hoarders, nothing is acknowledged).
 #include "base/str.h"
 #include "protocol/hoarder/hoarder_inner.h"
 
@@ -172,8 +172,7 @@ hoarder_on_stash(void *data, mesh_incoming *in, const message_header *header, co
     }
     struct stash *s = (struct stash *)x;
     s->owner = str_copy(x->memory, request->owner);
-    if (blobs_touch(h->context.blobs, &x->name) &&
-        blobs_has(h->context.blobs, &x->name, &s->size))
+    if (blobs_touch(h->context.blobs, &x->name) && blobs_has(h->context.blobs, &x->name, &s->size))
         stash_spread(s);
     else
         errand_fetch(x, mesh_incoming_from(in), stash_on_here);

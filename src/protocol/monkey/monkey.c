@@ -1,6 +1,7 @@
 // monkey: claims jobs and executes them, as many at once as it has slots.
 #include "base/file.h"
 #include "base/str.h"
+#include "mesh/blob.h"
 #include "protocol/monkey/monkey_inner.h"
 
 #include <stdlib.h>
@@ -32,6 +33,8 @@ static void monkey_on_cancel(void *data, const void *fields)
                 }
             if (!j->fetching)
                 monkey_job_end(j, NULL, STR(""));
+            else
+                mesh_blob_cancel(m->context.mesh, j); // a helper thread's end is waited for
             return;
         }
 }
@@ -107,6 +110,10 @@ static err monkey_open(void **state, const protocol_context *context)
 static void monkey_close(void *state, void (*closed)(void *data), void *data)
 {
     struct monkey *m = state;
+    for (struct monkey_job *j = m->jobs, *after; j != NULL; j = after) {
+        after = j->next;
+        mesh_blob_cancel(m->context.mesh, j); // it goes back to the queue
+    }
     m->closed = closed;
     m->closed_data = data;
     mesh_claims_close(m->claims);

@@ -26,6 +26,7 @@ struct monkey_build {
     str path;           // "functions/ping_pong" in the code repository
     const char *folder; // its exported sources
     char tree[41];
+    sha256 archive; // of its sources, when they come from elsewhere
     build *running;
     bool ended;
     build_result result; // texts in the job's arena
@@ -43,6 +44,10 @@ struct monkey_job {
     project_record project;
     const char *folder;                                     // work folder of this job
     const char *configuration_repository, *code_repository; // bare repositories on this disk
+    // Without them: what is fetched from the node that has them (remote.c).
+    sha256 configuration_archive;
+    size_t source_at;    // the function whose sources are asked for
+    size_t source_place; // where they may stand
     model *model;
     diagnoses found;
     struct monkey_build *builds;
@@ -91,6 +96,15 @@ void monkey_job_say(struct monkey_job *j, const char *format, ...)
 // fetch.c: exports both trees and reads the configuration on a helper thread, then
 // monkey_job_fetched.
 void monkey_job_fetch(struct monkey_job *j);
+bool monkey_job_is_remote(const struct monkey_job *j); // the repositories are elsewhere
+// On the helper thread.
+err fetch_model(struct monkey_job *j) MUST_USE;  // of the files in the job's folder "config"
+err fetch_builds(struct monkey_job *j) MUST_USE; // one for each function that is built here
+str fetch_path(struct monkey_job *j, const struct monkey_build *b, size_t place); // none: empty
+void fetch_missing(struct monkey_job *j, const struct monkey_build *b);
+const char *fetch_folder(struct monkey_job *j, size_t number); // made; NULL: not
+// remote.c: the same by auth.source, blob by blob.
+void monkey_job_fetch_remote(struct monkey_job *j);
 // publish.c
 void monkey_job_build(struct monkey_job *j);
 void monkey_job_publish(struct monkey_job *j);

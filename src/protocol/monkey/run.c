@@ -199,6 +199,8 @@ static repository_record job_repository_copy(arena *a, const repository_record *
 
 static const char *job_repository_path(struct monkey_job *j, const repository_record *r)
 {
+    if (monkey_job_is_remote(j))
+        return NULL;
     return str_format(j->memory, "%s/%.*s/%.*s.git", j->monkey->context.repositories,
                       STR_ARG(r->owner), STR_ARG(r->name))
         .at;

@@ -7,6 +7,7 @@
 #include "base/test.h"
 #include "http/client.h"
 #include "io/conn.h"
+#include "mesh/blob_test.h"
 #include "mesh/identity.h"
 #include "protocol/protocol.h"
 #include "vm/vm.h"
@@ -312,6 +313,45 @@ TEST(substrate_serves_what_is_live_and_follows_it)
     town_get_until(&t, TOWN_GATEWAY, "two.test.localtau", 200, "/it");
     town_heartbeat(&t, true);
     town_get_until(&t, TOWN_GATEWAY, "two.test.localtau", 503, "backend");
+    town_close(&t);
+}
+
+static void
+town_on_locate(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+{
+    const struct house_node *n = data;
+    (void)header;
+    (void)fields;
+    holder_record holder = {str_of(n->name), STR("127.0.0.1"), n->port};
+    mesh_answer(in, &(hoarder_locate_reply){.present = true, .holders = {&holder, 1}});
+}
+
+TEST(substrate_fetches_a_module_that_only_hoarders_have)
+{
+    struct town t;
+    str bytes, certificate, key;
+    sha256 hash;
+    char hex[SHA256_HEX + 1];
+    town_open(&t);
+    struct house h = {
+        .loop = t.loop, .memory = t.memory, .engine = t.engine, .authority = t.authority};
+    memcpy(h.folder, t.folder, sizeof(h.folder));
+    struct house_node *n = house_node_open(&h, "hoarder", "hoarder");
+    CHECK(mesh_serve(n->mesh, MSG_hoarder_locate, town_on_locate, n).code == OK);
+    CHECK(authority_issue(t.authority, t.memory, STR("substrate"), STR("substrate"), 1,
+                          &certificate, &key)
+              .code == OK);
+    CHECK(mesh_peer_identity(t.nodes[TOWN_SUBSTRATE], STR("test"), certificate, key,
+                             authority_certificate(t.authority))
+              .code == OK);
+    CHECK(sha256_from_hex(str_of(t.module), &hash).code == OK);
+    CHECK(blobs_get(t.blobs, &hash, 8 << 20, t.memory, &bytes).code == OK);
+    (void)house_put(n, bytes, hex);
+    CHECK(blobs_remove(t.blobs, &hash).code == OK);
+    town_publish(&t, "one", "pong");
+    town_get_until(&t, TOWN_SUBSTRATE, "one.test.localtau", 200, "PONG");
+    CHECK(n->served == 1 && blobs_has(t.blobs, &hash, NULL));
+    house_node_close(n);
     town_close(&t);
 }
 

@@ -60,16 +60,41 @@ static void project_clear(project *p)
     p->functions_count = p->routes_count = 0;
 }
 
-// At once when no document is on its way; a slow one does not hold the others up for long.
+static bool substrate_lacks_documents(substrate *s)
+{
+    size_t at = 0;
+    str key;
+    void *value;
+    while (map_next(s->projects, &at, &key, &value)) {
+        const project *p = value;
+        if (p->memory == NULL && !p->removed)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t document_retry_ms(const substrate *s)
+{
+    return s->published ? DOCUMENT_RETRY_MS : DOCUMENT_FIRST_RETRY_MS;
+}
+
+// At once when no document is on its way; a slow one does not hold the others up for long. The
+// first routes are those of all documents, so that no request of theirs is refused after a start.
 static void substrate_changed(substrate *s)
 {
     if (s->closing || !s->complete)
         return;
+    uint64_t age = loop_now_ms(s->context.loop) - s->opened_ms;
+    if (!s->published && age < PUBLISH_FIRST_MS && substrate_lacks_documents(s)) {
+        timer_start(s->publish, PUBLISH_FIRST_MS - age, 0);
+        return;
+    }
     timer_start(s->publish, s->asks == 0 ? 0 : PUBLISH_WAIT_MS, 0);
 }
 
 static void substrate_on_publish(void *data)
 {
+    ((substrate *)data)->published = true;
     routes_publish(data);
 }
 
@@ -127,7 +152,7 @@ static void document_on_reply(void *data, err e, const void *fields)
         e = document_take(p, reply->document);
     if (e.code != OK && current) {
         log_fail(s->context.log, "document not read", e, "project", str_of(p->id), NULL);
-        timer_start(s->retry, DOCUMENT_RETRY_MS, 0);
+        timer_start(s->retry, document_retry_ms(s), 0);
     }
     substrate_changed(s);
 }
@@ -137,7 +162,7 @@ static void document_want(project *p)
     substrate *s = p->substrate;
     document_ask *ask = calloc(1, sizeof(*ask));
     if (ask == NULL) {
-        timer_start(s->retry, DOCUMENT_RETRY_MS, 0);
+        timer_start(s->retry, document_retry_ms(s), 0);
         return;
     }
     *ask = (document_ask){s->asked, s, p, p->asked = ++s->numbers};
@@ -313,6 +338,7 @@ static err substrate_open(void **state, const protocol_context *context)
         return fail(ERR_MEMORY, 0, "open substrate");
     s->context = *context;
     s->workers = context->workers;
+    s->opened_ms = loop_now_ms(context->loop);
     err e = substrate_start(s);
     if (e.code != OK) {
         if (s->workers != NULL)

@@ -12,6 +12,8 @@ enum {
     FUNCTIONS_MAX = 1000 * 1000,
     DOCUMENT_ASK_MS = 10 * 1000,
     DOCUMENT_RETRY_MS = 1000,
+    DOCUMENT_FIRST_RETRY_MS = 50, // until the first routes: tns may be a process that starts too
+    PUBLISH_FIRST_MS = 3000,      // at most, for all live documents to be there
     PUBLISH_WAIT_MS = 20,         // for documents that are on their way
     PROJECT_BYTES_MAX = 32 << 20, // of a document as it is parsed
     MODULE_BYTES_MAX = 512 << 20,
@@ -50,6 +52,8 @@ typedef struct project {
 
 struct substrate {
     protocol_context context;
+    uint64_t opened_ms;
+    bool published; // the first routes
     workers *workers; // NULL once they are gone
     mesh_watch *watch;
     map *projects;         // id -> project

@@ -72,6 +72,7 @@ static const struct {
     {"hoarder.keep", "TNT", "N"},
     {"substrate.status", "T", "NNNNLN"},
     {"substrate.logs", "TTNN", "LN"},
+    {"substrate.serves", "TN", "N"},
     {"gateway.status", "T", "NNL"},
     {"worker.start", "NTTBBBBBNFBN", NULL},
     {"worker.snapshot", "NN", NULL},

@@ -14,11 +14,13 @@ typedef struct mesh_factory {
     X(ask_deadline)             \
     X(ask_chooses)              \
     X(ask_many)                 \
+    X(ask_keeps_order)          \
     X(ask_sizes)                \
     X(ask_raw)                  \
     X(leave_ends_asks)          \
     X(tell_reaches_listeners)   \
     X(commit_order_and_compare) \
+    X(commit_sizes)             \
     X(watch_copy_then_changes)  \
     X(watch_meets_writes)       \
     X(queue_delivers_and_ends)  \

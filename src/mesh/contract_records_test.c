@@ -4,6 +4,7 @@
 #include "mesh/contract_inner.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COMMITS = 200, KEYS = 8, FAULTS_MAX = 400, LONG_MS = 4000, SHORT_MS = 60 };
@@ -67,6 +68,62 @@ void contract_commit_order_and_compare(const mesh_factory *factory)
     CHECK(mesh_list(two, STR("b"), STR("k1"), STR("k1"), 5, false, w.memory, &list, &count).code ==
           OK);
     CHECK(count == 5 && str_is(list[0].key, STR("k10")));
+    world_close(&w);
+}
+
+// A commit of changes whose values are so long; told with `expected`.
+static void commit_of(world *w, mesh *m, const size_t *lens, size_t count, err_code expected)
+{
+    enum { CHANGES = 5 };
+    static const char keys[CHANGES][3] = {"k0", "k1", "k2", "k3", "k4"};
+    store_change changes[CHANGES];
+    results r = {0};
+    char *bytes = malloc(STORE_VALUE_BYTES_MAX + 1);
+    memset(bytes, 'v', STORE_VALUE_BYTES_MAX + 1);
+    for (size_t i = 0; i < count; i++)
+        changes[i] = put_of((str){keys[i], 2}, (str){bytes, lens[i]}, STORE_ANY);
+    mesh_commit(m, changes, count, on_commit, &r);
+    free(bytes); // copied
+    CHECK(r.count == 0);
+    world_wait(w, &r.count, 1);
+    assert_int_equal(r.error.code, expected);
+}
+
+void contract_commit_sizes(const mesh_factory *factory)
+{
+    enum { MIB = 1 << 20, HEADS = 4 + 4 * (21 + 1 + 2) }; // of four changes: "b", "kN"
+    world w;
+    world_open(&w, factory);
+    mesh *m = world_join(&w, "a@u", "");
+    store_entry e;
+    commit_of(&w, m, (size_t[]){MIB}, 1, OK);
+    commit_of(&w, m, (size_t[]){MIB + 1}, 1, ERR_LIMIT);
+    commit_of(&w, m, (size_t[]){MIB, MIB, MIB, MIB - HEADS}, 4, OK);
+    CHECK(mesh_get(m, STR("b"), STR("k3"), w.memory, &e).code == OK && e.value.len == MIB - HEADS);
+    uint64_t revision = e.revision;
+    commit_of(&w, m, (size_t[]){MIB, MIB, MIB, MIB - HEADS + 1}, 4, ERR_LIMIT);
+    CHECK(mesh_get(m, STR("b"), STR("k3"), w.memory, &e).code == OK && e.revision == revision);
+    store_change *many = calloc(MESH_COMMIT_CHANGES_MAX + 1, sizeof *many);
+    for (size_t i = 0; i <= MESH_COMMIT_CHANGES_MAX; i++)
+        many[i] = put_of(str_format(w.memory, "n%zu", i), STR("x"), 0);
+    results r = {0};
+    mesh_commit(m, many, MESH_COMMIT_CHANGES_MAX + 1, on_commit, &r);
+    world_wait(&w, &r.count, 1);
+    CHECK(r.error.code == ERR_LIMIT);
+    mesh_commit(m, many, MESH_COMMIT_CHANGES_MAX, on_commit, &r);
+    world_wait(&w, &r.count, 2);
+    CHECK(r.error.code == OK);
+    free(many);
+    char key[STORE_KEY_BYTES_MAX + 1];
+    memset(key, 'k', sizeof key);
+    store_change longest = put_of((str){key, sizeof key - 1}, STR("x"), 0);
+    mesh_commit(m, &longest, 1, on_commit, &r);
+    world_wait(&w, &r.count, 3);
+    CHECK(r.error.code == OK);
+    longest.key.len++;
+    mesh_commit(m, &longest, 1, on_commit, &r);
+    world_wait(&w, &r.count, 4);
+    CHECK(r.error.code == ERR_LIMIT);
     world_close(&w);
 }
 

@@ -269,6 +269,38 @@ void contract_ask_many(const mesh_factory *factory)
     world_close(&w);
 }
 
+// What one node asks of another comes in its order, each once, among the tells of others.
+void contract_ask_keeps_order(const mesh_factory *factory)
+{
+    world w;
+    world_open(&w, factory);
+    mesh *tns = world_join(&w, "tns@u", "tns"), *client = world_join(&w, "client@u", "");
+    static seen s;
+    static question questions[MANY];
+    s = (seen){.hold = true};
+    CHECK(mesh_serve(tns, MSG_tns_publish, serve_publish, &s).code == OK);
+    for (uint64_t i = 0; i < MANY; i++) {
+        questions[i] = (question){&s, i};
+        tns_publish_request r = {.sequence = i, .project = STR("p")};
+        monkey_cancel cancel = {STR("j")};
+        mesh_ask(client, i % 2 ? STR("tns") : STR(""), MSG_tns_publish, NULL, &r, LONG_MS,
+                 on_publish_reply, &questions[i]);
+        mesh_tell(client, MSG_monkey_cancel, &cancel);
+        if (i % 50 == 0)
+            loop_turn(w.loop, 0);
+    }
+    world_wait(&w, &s.requests, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        CHECK(s.numbers[i] == i);
+        tns_publish_reply reply = {.revision = i * 3};
+        mesh_answer(s.held[i], &reply);
+    }
+    world_wait(&w, &s.replies, MANY);
+    world_rest(&w, 50);
+    CHECK(s.requests == MANY && s.replies == MANY);
+    world_close(&w);
+}
+
 static void
 serve_document(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {

@@ -68,6 +68,7 @@ const unsigned identity_senders[MESSAGE_KINDS] = {
 
     [MSG_substrate_status] = READERS,
     [MSG_substrate_logs] = READERS,
+    [MSG_substrate_serves] = READERS,
     [MSG_gateway_status] = READERS,
 
     // None for worker.*: those go between a control process and its own workers, never over the

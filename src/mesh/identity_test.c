@@ -255,6 +255,7 @@ static const struct {
     {"hoarder.keep", "h"},
     {"substrate.status", "atspmhbgc"},
     {"substrate.logs", "atspmhbgc"},
+    {"substrate.serves", "atspmhbgc"},
     {"gateway.status", "atspmhbgc"},
 };
 

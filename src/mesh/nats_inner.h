@@ -118,6 +118,7 @@ struct nats_log {
     chain waiting, flying;
     buf flight; // the entry under way
     uint64_t number, flight_request, ack_ms;
+    unsigned sends; // of the entry under way
     bool in_flight;
     later resend;
 };

@@ -63,6 +63,7 @@ static err ack_read(arena *a, str payload, uint64_t *entry)
     switch (json_whole(problem, "err_code", 0)) {
     case JS_INSUFFICIENT_RESOURCES:
     case JS_STORAGE_EXCEEDED:
+    case JS_STREAM_STORE_FAILED:
         return fail(ERR_FULL, 0, "no space left on the elders' disks");
     default:
         return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0), "the log takes no entry now");
@@ -86,7 +87,7 @@ static void flight_on_ack(void *data, err e, const nats_message *m)
             l->target = entry; // it is on its way to us as well
         return;
     }
-    if (e.code == ERR_FULL) {
+    if (e.code == ERR_FULL && l->sends == 1) { // else an earlier one may be in the log
         flight_refused(l, e);
         return;
     }
@@ -105,6 +106,7 @@ static void flight_on_resend(void *data)
 
 static void flight_send(nats_log *l)
 {
+    l->sends++;
     l->resend.run = flight_on_resend;
     l->resend.data = l;
     char subject[3 * NAME_BYTES_MAX];
@@ -141,6 +143,7 @@ void nats_write_pump(nats_log *l)
         chain_add(&l->flying, &c->link);
     }
     l->ack_ms = ACK_MS;
+    l->sends = 0;
     l->in_flight = true;
     if (l->flight.error.code != OK) {
         flight_refused(l, l->flight.error);

@@ -174,7 +174,7 @@ static void claim_on_done(void *data, err e, uint64_t revision)
 }
 
 // Reads the record and makes the one with the next attempt.
-static err claim_prepare(operation *o, str id, const mesh_claims *c, store_change *out)
+static err claim_prepare(operation *o, item *i, const mesh_claims *c, store_change *out)
 {
     static const char digits[] = "0123456789abcdef";
     queue *q = o->queue;
@@ -182,9 +182,14 @@ static err claim_prepare(operation *o, str id, const mesh_claims *c, store_chang
     store_entry entry;
     queue_record r;
     unsigned char random[TOKEN_BYTES / 2];
+    str id = str_of(i->id);
     TRY(arena_open(&o->memory, OPERATION_BYTES));
     TRY(q->engine->driver->store(q->engine, str_of(q->bucket), &s));
     TRY(store_get(s, str_of(q->bucket), id, o->memory, &entry));
+    if (entry.revision != i->revision) { // it is ahead of what was told: another's claim, maybe
+        item_see(q, i, entry.value, entry.revision);
+        return fail(ERR_CONFLICT, 0, "claim");
+    }
     queue_record_read(entry.value, &r);
     random_bytes(random, sizeof random);
     for (size_t n = 0; n < sizeof random; n++) {
@@ -213,12 +218,12 @@ static void claim_start(queue *q, item *i, mesh_claims *c)
     *o = (operation){.queue = q, .claims = c->number};
     chain_remove(&i->link);
     store_change change;
-    err e = claim_prepare(o, str_of(i->id), c, &change);
+    err e = claim_prepare(o, i, c, &change);
     if (e.code != OK) {
         operation_free(o);
         if (e.code == ERR_ABSENT)
             item_forget(q, i);
-        else
+        else if (e.code != ERR_CONFLICT)
             item_due(q, i, ITEM_DELAYED, MESH_RETRY_MS);
         return;
     }
@@ -355,6 +360,8 @@ static void queue_change(queue *q, const store_change *c, uint64_t revision)
         item_forget(q, i);
     if (c->verb == STORE_DELETE || (c->verb == STORE_ADD && c->expected == 0))
         return;
+    if (i != NULL && revision <= i->revision)
+        return; // it was read ahead (claim_prepare)
     if (item_add(q, c->key)) {
         item_see(q, item_find(q, c->key), c->value, revision);
     } else {

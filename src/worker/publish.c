@@ -63,6 +63,14 @@ void publish_soon(workers *w)
     w->publication = p;
 }
 
+bool workers_current(const workers *w)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (w->slots[i].ready && w->slots[i].snapshot != w->snapshot_number)
+            return false;
+    return w->publication == NULL;
+}
+
 void publish_cancel(workers *w)
 {
     if (w->publication != NULL)

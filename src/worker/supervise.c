@@ -79,6 +79,7 @@ static void slot_take(slot *s, str message)
     switch (header.kind) {
     case MSG_worker_ready:
         s->ready = true;
+        s->snapshot = m.ready.snapshot;
         break;
     case MSG_worker_module_want:
         wants_on_want(s, &m.want);

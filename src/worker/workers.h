@@ -66,6 +66,8 @@ void workers_publish_routes(workers *w, const route_table *routes);
 void workers_publish_backends(workers *w, const backend_table *backends);
 // Was there a first table of routes (`gateway`: of backends)?
 bool workers_published(const workers *w, bool gateway);
+// Do all workers that serve have the newest snapshot, with all that was published?
+bool workers_current(const workers *w);
 // Starts the processes; they serve as soon as they are up (what comes earlier waits in the
 // backlog).
 err workers_start(workers *w) MUST_USE;

@@ -33,6 +33,7 @@ typedef struct slot {
     uint64_t life; // grows with each process: answers for a former one are dropped
     uint64_t started_ms, killed_ms;
     uint64_t failures; // quick ends in a row
+    uint64_t snapshot; // that it has taken
     bool ready;
     const char *why; // we ended it
     timer *restart;

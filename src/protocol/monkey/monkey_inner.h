@@ -13,6 +13,7 @@ enum {
     JOB_LOG_FLUSH_MS = 100,
     JOB_LOG_PIECE_BYTES = 64 * 1024,
     JOB_ASK_MS = 20 * 1000,
+    JOB_SERVED_MS = 6 * 1000, // for each substrate to serve what is live
     JOB_ATTEMPTS_MAX = 3, // of failures that are ours (a lost node, a full disk), not the user's
     JOB_PAUSE_S_MAX = 3,  // between attempts
     SOURCE_BYTES_MAX = 1 << 30,
@@ -59,6 +60,7 @@ struct monkey_job {
     bool ending;    // the last report is on its way
     bool released;  // the claim is given up: freed as soon as no ask and no helper thread has it
     size_t asks;    // on their way
+    size_t serving; // answers that are waited for, of substrates
     bool cancelled;
     bool fetching; // a helper thread works for it
     uint64_t revision;
@@ -86,6 +88,15 @@ void monkey_job_fail(struct monkey_job *j,
 void monkey_job_end(struct monkey_job *j, const char *state, str error);
 void monkey_job_free(struct monkey_job *j);
 void monkey_job_release(struct monkey_job *j, bool again);
+// The same of one node, for so long at most.
+void monkey_job_ask_node(struct monkey_job *j,
+                         str node,
+                         message_kind kind,
+                         const void *fields,
+                         uint64_t deadline_ms,
+                         mesh_replied *then);
+// Ends the job as done once the substrates that run serve its revision (served.c).
+void monkey_job_served(struct monkey_job *j);
 void monkey_job_ask(struct monkey_job *j,
                     message_kind kind,
                     const void *fields,

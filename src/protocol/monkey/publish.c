@@ -177,7 +177,10 @@ static void job_on_published(void *data, err e, const void *fields)
                    reply->live ? "revision %llu is live\n"
                                : "revision %llu published; a later push is live already\n",
                    (unsigned long long)reply->revision);
-    monkey_job_end(j, "done", STR(""));
+    if (reply->live)
+        monkey_job_served(j);
+    else
+        monkey_job_end(j, "done", STR(""));
 }
 
 static void job_publish_document(struct monkey_job *j)

@@ -35,7 +35,12 @@ static void job_on_reply(void *data, err e, const void *fields)
         job_settle(j);
 }
 
-void monkey_job_ask(struct monkey_job *j, message_kind kind, const void *fields, mesh_replied *then)
+void monkey_job_ask_node(struct monkey_job *j,
+                         str node,
+                         message_kind kind,
+                         const void *fields,
+                         uint64_t deadline_ms,
+                         mesh_replied *then)
 {
     struct job_ask *ask = arena_take(j->memory, sizeof(*ask));
     if (ask == NULL) {
@@ -45,7 +50,12 @@ void monkey_job_ask(struct monkey_job *j, message_kind kind, const void *fields,
     }
     *ask = (struct job_ask){j, then};
     j->asks++;
-    mesh_ask(j->monkey->context.mesh, STR(""), kind, NULL, fields, JOB_ASK_MS, job_on_reply, ask);
+    mesh_ask(j->monkey->context.mesh, node, kind, NULL, fields, deadline_ms, job_on_reply, ask);
+}
+
+void monkey_job_ask(struct monkey_job *j, message_kind kind, const void *fields, mesh_replied *then)
+{
+    monkey_job_ask_node(j, STR(""), kind, fields, JOB_ASK_MS, then);
 }
 
 static void job_flush(void *data);

@@ -106,6 +106,7 @@ static err routes_join(substrate *s, route_function *functions, route *routes, r
             count_name(s, &p->functions[i]);
             TRY(map_put(s->modules, p->functions[i].module, p, NULL));
         }
+        p->published = p->revision;
         for (size_t i = 0; i < p->routes_count; i++) {
             routes[table->routes_count] = p->routes[i];
             routes[table->routes_count++].function += base;

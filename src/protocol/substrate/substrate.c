@@ -58,6 +58,7 @@ static void project_clear(project *p)
     arena_close(p->memory);
     p->memory = NULL;
     p->functions_count = p->routes_count = 0;
+    p->revision = p->published = 0;
 }
 
 static bool substrate_lacks_documents(substrate *s)
@@ -98,12 +99,12 @@ static void substrate_on_publish(void *data)
     routes_publish(data);
 }
 
-static err document_take(project *p, str document)
+static err document_take(project *p, const tns_get_reply *reply)
 {
     arena *a;
     TRY(arena_open(&a, PROJECT_BYTES_MAX));
     project fresh = *p;
-    str copy = str_copy(a, document);
+    str copy = str_copy(a, reply->document);
     err e = copy.at == NULL ? fail(ERR_MEMORY, 0, "keep the project's document")
                             : routes_read(&fresh, a, copy);
     if (e.code != OK) {
@@ -113,6 +114,7 @@ static err document_take(project *p, str document)
     arena_close(p->memory);
     *p = fresh;
     p->memory = a;
+    p->revision = reply->revisions.count > 0 ? reply->revisions.at[0].number : 0;
     return ok();
 }
 
@@ -149,7 +151,7 @@ static void document_on_reply(void *data, err e, const void *fields)
     s->asks--;
     const tns_get_reply *reply = fields;
     if (e.code == OK && current)
-        e = document_take(p, reply->document);
+        e = document_take(p, reply);
     if (e.code != OK && current) {
         log_fail(s->context.log, "document not read", e, "project", str_of(p->id), NULL);
         timer_start(s->retry, document_retry_ms(s), 0);
@@ -278,6 +280,7 @@ static void substrate_free(substrate *s)
     map_close(s->modules);
     timer_close(s->publish);
     timer_close(s->retry);
+    timer_close(s->serving_timer);
     free(s);
 }
 
@@ -327,6 +330,7 @@ static err substrate_start(substrate *s)
     TRY(timer_open(&s->retry, s->context.loop, substrate_on_retry, s));
     TRY(lines_serve(s));
     TRY(mesh_serve(m, MSG_substrate_status, substrate_on_status, s));
+    TRY(serving_open(s));
     TRY(substrate_doors(s));
     return mesh_watch_open(&s->watch, m, STR("tns.live"), STR(""), substrate_on_live, s);
 }
@@ -360,6 +364,7 @@ static void substrate_close(void *state, void (*closed)(void *data), void *data)
     for (document_ask *ask = s->asked; ask != NULL; ask = ask->next)
         ask->substrate = NULL; // its answer finds nobody
     modules_close(s);
+    serving_close(s);
     timer_stop(s->publish);
     timer_stop(s->retry);
     if (s->workers != NULL) {

@@ -45,6 +45,8 @@ typedef struct project {
     route *routes; // `function` counts within this project
     size_t routes_count;
     uint64_t asked; // number of the newest ask; older answers are dropped
+    uint64_t revision;  // whose routes those are
+    uint64_t published; // that the workers were given last
     bool removed;
     ring *log; // opened with its first line or reader
     uint64_t log_used_ms;
@@ -65,6 +67,8 @@ struct substrate {
     uint64_t numbers;
     bool complete; // the watch has given all there was
     timer *publish, *retry;
+    struct serving *serving; // asks that wait until a revision is served
+    timer *serving_timer;
     size_t logs_open;
     size_t works; // helper threads that still know us
     bool closing;
@@ -78,6 +82,9 @@ void routes_publish(substrate *s);
 // modules.c
 void modules_on_want(void *data, uint64_t ticket, str hash);
 void modules_close(substrate *s);
+// serving.c
+err serving_open(substrate *s) MUST_USE;
+void serving_close(substrate *s);
 // lines.c
 err lines_serve(substrate *s) MUST_USE;
 void lines_on_output(void *data, const worker_output *line);

@@ -360,16 +360,25 @@ static void log_on_consumer(void *data, err e, const nats_message *m)
 
 void nats_log_follow(nats_log *l)
 {
-    char question[6 * NAME_BYTES_MAX];
+    char question[6 * NAME_BYTES_MAX], to[5 * NAME_BYTES_MAX];
     nats_engine *n = l->n;
+    // A subject of its own: the server ends what nobody hears, and no former consumer's beats come.
+    nats_unsubscribe(l->delivery);
+    l->delivery = NULL;
+    (void)snprintf(to, sizeof to, "%s.%llu", l->deliver_to, (unsigned long long)++l->generation);
+    if (nats_subscribe_delivery(&l->delivery, n->link, str_of(to), STR(""), log_on_delivery, l)
+            .code != OK) {
+        nats_log_restart(l, AGAIN_MS);
+        return;
+    }
     uint64_t from = store_revision(l->store) / REVISIONS_PER_ENTRY; // it may be there in part
     free(l->consumer);
     l->consumer = mesh_must_take(NAME_BYTES_MAX);
     (void)snprintf(l->consumer, NAME_BYTES_MAX, "%.40s_%.32s_%llu", n->node,
-                   strrchr(l->deliver_to, '.') + 1, (unsigned long long)++l->generation);
+                   strrchr(l->deliver_to, '.') + 1, (unsigned long long)l->generation);
     (void)snprintf(question, sizeof question,
-                   "{\"deliver\":\"%s\",\"name\":\"%s\",\"from\":%llu}", l->deliver_to,
-                   l->consumer, (unsigned long long)(from > 0 ? from : 1));
+                   "{\"deliver\":\"%s\",\"name\":\"%s\",\"from\":%llu}", to, l->consumer,
+                   (unsigned long long)(from > 0 ? from : 1));
     l->delivered = 0;
     l->taken = from > 0 ? from - 1 : 0;
     if (l->applied < l->taken)
@@ -497,9 +506,6 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t number)
     err e = ok();
     if (snprintf(l->path, PATH_MAX, "%s/%s.db", n->folder, l->name) >= PATH_MAX)
         e = fail(ERR_LIMIT, 0, "path of the records");
-    if (e.code == OK)
-        e = nats_subscribe_delivery(&l->delivery, n->link, str_of(l->deliver_to), STR(""),
-                                    log_on_delivery, l);
     if (e.code != OK) {
         nats_log_close(l);
         return e;

@@ -1,4 +1,5 @@
-// Fuzz target: any bytes as an entry of a log, as positions before a message, as a request's subject.
+// Fuzz target: any bytes as an entry of a log, as positions before a message, as a request's
+// subject.
 #include "mesh/nats_entry.h"
 
 #include "base/str.h"

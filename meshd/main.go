@@ -30,7 +30,8 @@ const (
 	handoverMax     = 600 * time.Millisecond
 	lockWait        = time.Second // of a former process that is ending
 	memoryBytesSoft = 512 << 20
-	routeReports    = 60 // attempts, about one in a second, from one complaint about a route to the next
+	storeEvery      = 250 * time.Millisecond // looks whether it is there
+	routeReports    = 60                     // attempts, about one in a second, from one complaint about a route to the next
 )
 
 func main() {
@@ -61,8 +62,30 @@ func main() {
 			stop <- syscall.SIGTERM
 		}()
 	}
-	<-stop
-	m.stop()
+	select {
+	case <-stop:
+		m.stop()
+	case <-m.storeLost():
+		fmt.Fprintln(os.Stderr, "meshd: nats-server gave its store up (a full disk?): to be started anew")
+		m.stop()
+		os.Exit(1)
+	}
+}
+
+// nats-server turns JetStream off for good where the disk is full; only a new process takes it up again.
+func (m *mesh) storeLost() <-chan struct{} {
+	lost := make(chan struct{})
+	go func() {
+		for m.server.JetStreamEnabled() {
+			select {
+			case <-m.done:
+				return
+			case <-time.After(storeEvery):
+			}
+		}
+		close(lost)
+	}()
+	return lost
 }
 
 type mesh struct {

@@ -531,8 +531,24 @@ func TestStreamsOfALoneElderAreNotLostToACluster(t *testing.T) {
 	if _, err := meshStart(alone[0], &events{out: &lines{}}); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Error("two on one store:", err)
 	}
+	lost := first.storeLost()
 	first.stop()
-	u.start(alone)[0].stop() // again is fine
+	select {
+	case <-lost:
+		t.Error("an end is no loss")
+	case <-time.After(2 * storeEvery):
+	}
+	again := u.start(alone)[0] // again is fine
+	lost = again.storeLost()
+	if err := again.server.DisableJetStream(); err != nil { // as it does by itself when the disk is full
+		t.Fatal(err)
+	}
+	select {
+	case <-lost:
+	case <-time.After(10 * storeEvery):
+		t.Error("a lost store was not seen")
+	}
+	again.stop()
 	alone[0].Routes = []string{freeAddress(t), freeAddress(t)}
 	if _, err := meshStart(alone[0], &events{out: &lines{}}); err == nil || !strings.Contains(err.Error(), "alone") {
 		t.Error(err)

@@ -122,8 +122,7 @@ err mesh_engine_start(mesh_engine *e, const mesh_driver *driver, loop *l)
     e->driver = driver;
     e->loop = l;
     random_bytes(e->origin, sizeof e->origin);
-    chain *all[] = {&e->nodes,   &e->letters, &e->listeners,
-                    &e->watches, &e->queues,  &e->refused};
+    chain *all[] = {&e->nodes, &e->letters, &e->listeners, &e->watches, &e->queues, &e->refused};
     for (size_t i = 0; i < COUNT(all); i++)
         chain_init(all[i]);
     for (size_t i = 0; i < MESH_ASK_SLOTS; i++)

@@ -94,8 +94,9 @@ err mesh_listen(mesh *m,
                 void (*on)(void *data, const void *fields),
                 void *data) MUST_USE;
 
-// ---- records: see store.h for what commit, get and list promise. One commit takes at most so much,
-// its texts and 21 bytes for each change; what is larger is refused with ERR_LIMIT, by any engine.
+// ---- records: see store.h for what commit, get and list promise. One commit takes at most so
+// much, its texts and 21 bytes for each change; what is larger is refused with ERR_LIMIT, by any
+// engine.
 enum { MESH_COMMIT_BYTES_MAX = 4 << 20, MESH_COMMIT_CHANGES_MAX = 4096 };
 void mesh_commit(mesh *m, const store_change *changes, size_t count, store_done *done, void *data);
 err mesh_get(mesh *m, str bucket, str key, arena *a, store_entry *out) MUST_USE;

@@ -4,11 +4,11 @@
 // positions of the logs that we know of; the other side waits until its copies are as far, answers,
 // and its positions come back with the answer. What can fail: nobody listens yet (tried again for a
 // moment), the connection (what was on its way may be lost: the ask's deadline tells).
-#include "mesh/mesh.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/str.h"
+#include "mesh/mesh.h"
 #include "mesh/nats_inner.h"
 
 #include <stdio.h>
@@ -115,8 +115,8 @@ static void nats_on_state(void *data, bool connected)
 
 // ---- commits
 
-static err commit_prepare(
-    nats_engine *n, const store_change *changes, size_t count, size_t *which, buf *bytes)
+static err
+commit_prepare(nats_engine *n, const store_change *changes, size_t count, size_t *which, buf *bytes)
 {
     *which = n->shards->count;
     TRY(commit_check(changes, count));
@@ -138,8 +138,8 @@ static err commit_prepare(
     return bytes->error;
 }
 
-static void nats_commit(
-    mesh_engine *e, const store_change *changes, size_t count, store_done *done, void *data)
+static void
+nats_commit(mesh_engine *e, const store_change *changes, size_t count, store_done *done, void *data)
 {
     nats_engine *n = (nats_engine *)e;
     size_t which;
@@ -250,8 +250,7 @@ err mesh_nats_open(mesh_engine **out, const mesh_nats_settings *s)
     n->universe = mesh_must_copy(s->universe);
     n->node = mesh_must_copy(s->node);
     n->protocols = mesh_must_copy(s->protocols);
-    n->snapshot_entries =
-        s->snapshot_entries != 0 ? s->snapshot_entries : MESH_SNAPSHOT_ENTRIES;
+    n->snapshot_entries = s->snapshot_entries != 0 ? s->snapshot_entries : MESH_SNAPSHOT_ENTRIES;
     n->ready = s->ready;
     n->lost = s->lost;
     n->data = s->data;

@@ -1,5 +1,6 @@
 // Entries of a log, written and read: little-endian, lengths before bytes, nothing after the end.
 #include "mesh/nats_entry.h"
+
 #include "base/str.h"
 
 #include <string.h>

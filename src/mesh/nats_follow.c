@@ -5,17 +5,16 @@
 
 #include <stdio.h>
 
-uint64_t nats_follow(
-    nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data)
+uint64_t
+nats_follow(nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data)
 {
     char subject[3 * NAME_BYTES_MAX];
     str payload = str_of(question);
     (void)snprintf(subject, sizeof subject, "follow.%s.%s", l->name, l->n->node);
-    return nats_request(l->n->link,
-                        &(nats_outgoing){.subject = str_of(subject),
-                                         .pieces = &payload,
-                                         .pieces_count = 1},
-                        deadline_ms, on, data);
+    return nats_request(
+        l->n->link,
+        &(nats_outgoing){.subject = str_of(subject), .pieces = &payload, .pieces_count = 1},
+        deadline_ms, on, data);
 }
 
 err nats_follow_read(str answer, uint64_t *pending)
@@ -26,7 +25,8 @@ err nats_follow_read(str answer, uint64_t *pending)
     TRY(json_read(a, answer, &reply, NULL));
     const json *problem = json_field(reply, "error");
     if (problem != NULL)
-        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0), "no consumer can be made now");
+        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0),
+                    "no consumer can be made now");
     *pending = json_whole(reply, "num_pending", UINT64_MAX);
     return ok();
 }

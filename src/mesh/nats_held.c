@@ -3,13 +3,14 @@
 // Any node may say any position. So one that does not come is waited for a moment only, as long as
 // the log itself is followed: POSITION_MS. Then the message is delivered as it is, and for
 // DISTRUST_MS no position of that log is waited for, whoever says it: what one liar can do is to
-// hold what comes in the first POSITION_MS of each DISTRUST_MS back by that long; that a reader then
-// sees what was true a moment ago is the price. A log that is not followed now (its server is gone)
-// is waited for longer, and then the message is dropped: its ask ends by its deadline.
+// hold what comes in the first POSITION_MS of each DISTRUST_MS back by that long; that a reader
+// then sees what was true a moment ago is the price. A log that is not followed now (its server is
+// gone) is waited for longer, and then the message is dropped: its ask ends by its deadline.
 //
 // What is said of a log that this node does not keep is passed on for SEEN_MS, and only if its
 // sender said it of a log of its own: hearsay goes one step, so that a lie does not go round.
 #include "mesh/nats_held.h"
+
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
@@ -129,23 +130,31 @@ void nats_held_add(nats_engine *n, held *h, str bytes)
     }
 }
 
+// The first that waits no more, from the start each time: a delivery may end others.
+static held *held_due(nats_engine *n, uint64_t now, bool *reached)
+{
+    for (chain *c = n->held.next; c != &n->held; c = c->next) {
+        held *h = (held *)c;
+        // NOLINTNEXTLINE(clang-analyzer-*): what is freed left its ring before, a ring has no NULL
+        if (now >= h->since_ms + POSITION_MS)
+            positions_distrust(n, h, now);
+        *reached = positions_reached(n, h, now);
+        if (*reached || now >= h->since_ms + HELD_MS_MAX)
+            return h;
+    }
+    return NULL;
+}
+
 void nats_reached(nats_engine *n)
 {
     uint64_t now = clock_now_ms();
-    bool again = true;
-    while (again) { // from the start: a delivery may end others
-        again = false;
-        for (chain *c = n->held.next; c != &n->held && !again; c = c->next) {
-            held *h = (held *)c;
-            if (now >= h->since_ms + POSITION_MS)
-                positions_distrust(n, h, now);
-            bool reached = positions_reached(n, h, now);
-            again = reached || now >= h->since_ms + HELD_MS_MAX;
-            if (again && reached)
-                held_deliver(n, h);
-            else if (again)
-                held_free(h);
-        }
+    bool reached = false;
+    held *h;
+    while ((h = held_due(n, now, &reached)) != NULL) {
+        if (reached)
+            held_deliver(n, h);
+        else
+            held_free(h);
     }
     nats_check_ready(n);
 }

@@ -32,7 +32,7 @@ struct nats_engine {
     nats_log *logs[SHARDS_MAX]; // NULL: not kept here
     struct {
         uint64_t position, until_ms;
-    } seen[SHARDS_MAX]; // of logs not kept here: what their keepers said of late
+    } seen[SHARDS_MAX];                 // of logs not kept here: what their keepers said of late
     uint64_t distrusted_ms[SHARDS_MAX]; // until then no position is waited for (nats_held.c)
     later held_tick;
     chain subscriptions, held, laters;
@@ -70,7 +70,7 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t shard) MUST_USE;
 void nats_log_close(nats_log *l); // what waits to be written is told ERR_CLOSED
 void nats_log_connected(nats_log *l);
 bool nats_log_caught_up(const nats_log *l);
-bool nats_log_follows(const nats_log *l); // and it has just been heard
+bool nats_log_follows(const nats_log *l);     // and it has just been heard
 uint64_t nats_log_applied(const nats_log *l); // up to here all is there
 // Nothing after this can be seen here yet: the store reads what it is given at any moment.
 uint64_t nats_log_visible(const nats_log *l);
@@ -140,8 +140,8 @@ void nats_log_restart(nats_log *l, uint64_t after_ms);
 
 // ---- consumers (nats_follow.c)
 // Asks meshd for one; the question is what stands in meshd/follow.go. 0: the link closes.
-uint64_t nats_follow(
-    nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data);
+uint64_t
+nats_follow(nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data);
 // Its answer: ERR_BUSY, or how many messages are to come (UINT64_MAX: it does not say).
 err nats_follow_read(str answer, uint64_t *pending) MUST_USE;
 // $JS.ACK.STREAM.CONSUMER.DELIVERED.ENTRY.NUMBER.TIME.PENDING, or with a domain and an account

@@ -38,7 +38,7 @@ struct nats_subscription {
 typedef struct link_request {
     chain link; // of its slot
     uint64_t number, until_ms;
-    size_t place; // in the heap
+    size_t place;                       // in the heap
     char secret[LINK_SECRET_BYTES + 1]; // in the reply subject: who knows it was asked
     char *subject;
     err error; // what its end says at `until_ms`
@@ -125,4 +125,4 @@ void link_request_end(nats_link *n, link_request *r, err e, const nats_message *
 void link_requests_tick(nats_link *n, uint64_t now_ms);
 void link_requests_close(nats_link *n);
 bool link_on_reply(nats_link *n, const nats_message *m); // false: its subject is none of ours
-void link_on_error(nats_link *n, str text); // what -ERR said
+void link_on_error(nats_link *n, str text);              // what -ERR said

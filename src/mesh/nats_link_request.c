@@ -167,8 +167,7 @@ err nats_link_name(nats_link *n, str name)
     str rest = {n->inbox, n->inbox_len};
     (void)str_cut(&rest, '.');
     (void)str_cut(&rest, '.');
-    int len =
-        snprintf(subject, sizeof subject, "re.%.*s.%.*s>", STR_ARG(name), STR_ARG(rest));
+    int len = snprintf(subject, sizeof subject, "re.%.*s.%.*s>", STR_ARG(name), STR_ARG(rest));
     if (len < 0 || (size_t)len >= sizeof subject)
         return fail(ERR_LIMIT, 0, "name on the mesh");
     return nats_subscribe(&s, n, str_of(subject), STR(""), link_on_named, n);

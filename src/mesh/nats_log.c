@@ -17,14 +17,14 @@
 #include <unistd.h>
 
 enum {
-    BEAT_MS = 250,       // a consumer with nothing to deliver says so
+    BEAT_MS = 250,         // a consumer with nothing to deliver says so
     DEAD_MS = 3 * BEAT_MS, // without a word it is taken for lost
-    CREATE_MS = 400,     // then twice that, and so on
+    CREATE_MS = 400,       // then twice that, and so on
     CREATE_MS_MAX = 3200,
     AGAIN_MS = 50,
-    BROKEN_MS = 250,     // after the disk failed
-    APPLYING_MAX = 512,  // entries given to the store: no more until some are applied
-    WRITERS_MAX = 4096,  // remembered; the longest silent goes first
+    BROKEN_MS = 250,    // after the disk failed
+    APPLYING_MAX = 512, // entries given to the store: no more until some are applied
+    WRITERS_MAX = 4096, // remembered; the longest silent goes first
     ENTRY_ARENA_BYTES = 16 << 20,
     INACTIVE_S = 30,
 };
@@ -34,10 +34,10 @@ static const char writers_bucket[] = "mesh.writer";
 // ---- who has written: what came twice is known
 
 // A writer is bound to the node whose name the server has checked: nobody writes as another's.
-static void
-writer_key(str from, const char writer[WRITER_BYTES], char out[static WRITER_KEY_BYTES])
+static void writer_key(str from, const char writer[WRITER_BYTES], char out[static WRITER_KEY_BYTES])
 {
-    char *at = out + snprintf(out, WRITER_KEY_BYTES, "%.*s.", STR_ARG(str_first(from, NAME_BYTES_MAX)));
+    char *at =
+        out + snprintf(out, WRITER_KEY_BYTES, "%.*s.", STR_ARG(str_first(from, NAME_BYTES_MAX)));
     for (size_t i = 0; i < WRITER_BYTES; i++)
         at += snprintf(at, 3, "%02x", (unsigned char)writer[i]);
 }
@@ -190,8 +190,7 @@ static bool commit_is_allowed(const nats_log *l, str role, const entry_commit *c
 static const store_change never = {STORE_PUT, {"mesh.never", 10}, {"never", 5}, {"", 0}, 1};
 
 // `key`: its writer's.
-static void
-entry_apply(nats_log *l, applying *a, const log_entry *entry, str role, const char *key)
+static void entry_apply(nats_log *l, applying *a, const log_entry *entry, str role, const char *key)
 {
     uint64_t base = a->entry * REVISIONS_PER_ENTRY, there = store_revision(l->store);
     a->left = 1;
@@ -199,8 +198,8 @@ entry_apply(nats_log *l, applying *a, const log_entry *entry, str role, const ch
         const entry_commit *c = &entry->commits[i];
         bool allowed = commit_is_allowed(l, role, c);
         if (!allowed)
-            log_line(l->n->log, LOG_WARN, "a commit that its writer may not make was ignored", "log",
-                     str_of(l->name), "role", role, NULL);
+            log_line(l->n->log, LOG_WARN, "a commit that its writer may not make was ignored",
+                     "log", str_of(l->name), "role", role, NULL);
         if (base + i + 1 <= there) // the store had it already before a crash
             continue;
         a->commits[i] = (struct applied_commit){a, i};
@@ -251,8 +250,7 @@ static err entry_take(nats_log *l, uint64_t number, str role, str from, str byte
         entry_skip(l, number);
         return ok();
     }
-    applying *a =
-        calloc(1, sizeof *a + (entry.count + 1) * sizeof(struct applied_commit));
+    applying *a = calloc(1, sizeof *a + (entry.count + 1) * sizeof(struct applied_commit));
     if (a == NULL)
         return fail(ERR_MEMORY, 0, "entry of a log");
     e = writer_note(l, key, entry.number, number);
@@ -376,9 +374,8 @@ void nats_log_follow(nats_log *l)
     l->consumer = mesh_must_take(NAME_BYTES_MAX);
     (void)snprintf(l->consumer, NAME_BYTES_MAX, "%.40s_%.32s_%llu", n->node,
                    strrchr(l->deliver_to, '.') + 1, (unsigned long long)l->generation);
-    (void)snprintf(question, sizeof question,
-                   "{\"deliver\":\"%s\",\"name\":\"%s\",\"from\":%llu}", to, l->consumer,
-                   (unsigned long long)(from > 0 ? from : 1));
+    (void)snprintf(question, sizeof question, "{\"deliver\":\"%s\",\"name\":\"%s\",\"from\":%llu}",
+                   to, l->consumer, (unsigned long long)(from > 0 ? from : 1));
     l->delivered = 0;
     l->taken = from > 0 ? from - 1 : 0;
     if (l->applied < l->taken)

@@ -131,9 +131,9 @@ void nats_answer(mesh_engine *e, mesh_incoming *in, buf *bytes, err error)
     // Without memory for its text: ERR_MEMORY, as ask.c writes it.
     str text = instead.error.code != OK ? STR("\1\2\1\0\0\0\0\0\0\0\0\0\0\0") : buf_str(&instead);
     str pieces[] = {nats_positions(n, before), error.code != OK ? text : buf_str(bytes)};
-    err sent = nats_publish(n->link, &(nats_outgoing){.subject = str_of(in->reply),
-                                                      .pieces = pieces,
-                                                      .pieces_count = 2});
+    err sent = nats_publish(
+        n->link,
+        &(nats_outgoing){.subject = str_of(in->reply), .pieces = pieces, .pieces_count = 2});
     if (sent.code != OK)
         log_fail(n->log, "an answer was not sent", sent, NULL);
 }

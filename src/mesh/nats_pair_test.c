@@ -163,8 +163,8 @@ static void forge_ask(nats_link *link, uint64_t position, asked *q)
     message_write(&request, &h, message_infos[MSG_node_ping].request, &r);
     positions p = {.at = {position}, .own = {true}};
     str pieces[] = {positions_write(&p, before), buf_str(&request)};
-    nats_outgoing out = {.subject = STR("ask.node_ping.a.liar"), .pieces = pieces,
-                         .pieces_count = 2};
+    nats_outgoing out = {
+        .subject = STR("ask.node_ping.a.liar"), .pieces = pieces, .pieces_count = 2};
     (void)nats_request(link, &out, WAIT_MS, on_raw, q);
 }
 
@@ -196,8 +196,8 @@ TEST(nats_positions_that_are_lies_hold_nobody_up_for_long)
     cluster_close(&c);
 }
 
-static void forge_entry(nats_link *link, const char *writer, uint64_t number, uint64_t after,
-                        const char *bucket)
+static void forge_entry(
+    nats_link *link, const char *writer, uint64_t number, uint64_t after, const char *bucket)
 {
     OWNED(buf_close) buf bytes;
     buf_open(&bytes, 1 << 16);
@@ -244,11 +244,11 @@ TEST(nats_entries_of_a_liar_change_nothing_and_stop_nobody)
     node_put(&c, 0, "first", "1", &t);
     cluster_wait(&c, &o.count, 1, WAIT_MS);
     static const char unknown[WRITER_BYTES] = "somebody else";
-    forge_entry(liar, unknown, 1, 0, "secret.b");         // which it may not write
-    forge_entry(liar, unknown, 2, 0, "other.b");          // another log's
-    forge_entry(liar, o.writer, UINT64_MAX, 0, "b");      // as the other's last
-    forge_entry(liar, unknown, 3, UINT64_MAX, "b");       // after what never was
-    forge_entry(liar, unknown, 4, 3, "b");                // after the acknowledgement
+    forge_entry(liar, unknown, 1, 0, "secret.b");    // which it may not write
+    forge_entry(liar, unknown, 2, 0, "other.b");     // another log's
+    forge_entry(liar, o.writer, UINT64_MAX, 0, "b"); // as the other's last
+    forge_entry(liar, unknown, 3, UINT64_MAX, "b");  // after what never was
+    forge_entry(liar, unknown, 4, 3, "b");           // after the acknowledgement
     str junk = STR("{\"id\":1}");
     CHECK(nats_publish(liar, &(nats_outgoing){.subject = STR("log.contract.client.liar"),
                                               .pieces = &junk,

@@ -140,7 +140,8 @@ TEST(nats_items_are_claimed_once_between_two_engines)
         (void)snprintf(id, sizeof id, "i%zu", i);
         item_add(&c, id);
     }
-    for (uint64_t end = clock_now_ms() + WAIT_MS; one.got + two.got < ITEMS && clock_now_ms() < end;)
+    for (uint64_t end = clock_now_ms() + WAIT_MS;
+         one.got + two.got < ITEMS && clock_now_ms() < end;)
         cluster_rest(&c, 20);
     cluster_rest(&c, 200);
     if (one.got + two.got != ITEMS)

@@ -1,5 +1,6 @@
 // Servers that die, restart and stand still while nodes write; snapshots; a node that was away.
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "mesh/nats_inner.h"
 #include "mesh/nats_world_test.h"
@@ -168,6 +169,27 @@ TEST(nats_three_elders_go_on_without_their_leader)
     printf("an elder stopped: nothing was told for %llu ms\n", (unsigned long long)x.longest_ms);
     meshd_signal(c.servers, leader, SIGCONT);
     CHECK(copy_of(&c, 0).rows == x.sent);
+    until_same(&c, 0, 1);
+    cluster_close(&c);
+}
+
+// The disk beneath the copies is full for a while: nobody is told what is not here.
+TEST(nats_copies_on_a_full_disk_go_on_when_there_is_room)
+{
+    cluster c;
+    cluster_open(&c, 1);
+    (void)node_open(&c, 0);
+    (void)node_open(&c, 1);
+    counter x = {.cluster = &c};
+    counter_run(&x, 100);
+    cluster_wait(&c, &x.ok, x.sent, WAIT_MS);
+    fault_now = (fault_plan){.what = FAULT_WRITE, .after = 0, .times = UINT64_MAX};
+    size_t before = x.ok;
+    counter_run(&x, 800);
+    CHECK(x.ok == before && x.sent > before);
+    fault_now = (fault_plan){0};
+    cluster_wait(&c, &x.ok, x.sent, WAIT_MS);
+    CHECK(copy_of(&c, 0).rows == x.sent && c.nodes[0].lost == 0 && c.nodes[1].lost == 0);
     until_same(&c, 0, 1);
     cluster_close(&c);
 }

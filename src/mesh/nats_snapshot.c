@@ -325,7 +325,8 @@ static void doubt_on_mark(nats_log *l, const mark *newest)
     uint64_t entry = l->doubt->entry, there = newest->revision;
     doubt_free(l);
     if (there / REVISIONS_PER_ENTRY > store_revision(l->store) / REVISIONS_PER_ENTRY) {
-        nats_lose(l->n, fail(ERR_CONFLICT, 0, "the log was shortened past what this node has seen"));
+        nats_lose(l->n,
+                  fail(ERR_CONFLICT, 0, "the log was shortened past what this node has seen"));
         return;
     }
     l->undoubted = entry; // its writer says what is not so

@@ -88,15 +88,16 @@ static void make_on_ack(void *data, err e, const nats_message *m)
         k->next(k);
 }
 
-static void
-make_send(struct snapshot_make *k, const char *subject, str payload, void (*next)(struct snapshot_make *))
+static void make_send(struct snapshot_make *k,
+                      const char *subject,
+                      str payload,
+                      void (*next)(struct snapshot_make *))
 {
     k->next = next;
-    k->request = nats_request(k->log->n->link,
-                              &(nats_outgoing){.subject = str_of(subject),
-                                               .pieces = &payload,
-                                               .pieces_count = 1},
-                              SNAPSHOT_API_MS, make_on_ack, k);
+    k->request = nats_request(
+        k->log->n->link,
+        &(nats_outgoing){.subject = str_of(subject), .pieces = &payload, .pieces_count = 1},
+        SNAPSHOT_API_MS, make_on_ack, k);
 }
 
 static void make_done(struct snapshot_make *k)

@@ -55,8 +55,11 @@ static err nats_world_open(mesh_engine **out, loop *l, const char *folder)
     char path[256];
     bool ready = false;
     (void)snprintf(path, sizeof path, "%s/copies", folder);
-    static log_sink *log; if (getenv("MESH_LOG") && !log) CHECK(log_open(&log, 2, false, LOG_DEBUG).code == OK);
-    mesh_nats_settings s = {.loop = l, .log = log,
+    static log_sink *log;
+    if (getenv("MESH_LOG") && !log)
+        CHECK(log_open(&log, 2, false, LOG_DEBUG).code == OK);
+    mesh_nats_settings s = {.loop = l,
+                            .log = log,
                             .folder = path,
                             .universe = STR("u"),
                             .node = STR("contract"),

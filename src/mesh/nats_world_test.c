@@ -40,11 +40,13 @@ void cluster_open(cluster *c, size_t elders)
                        .streams = str_of(streams),
                        .roles = str_of(roles)};
     CHECK(meshd_start(&c->servers, &plan).code == OK);
+    char folder[sizeof c->folder];
+    memcpy(folder, c->folder, sizeof folder);
     for (size_t i = 0; i < NODES_MAX; i++) {
         cluster_node *n = &c->nodes[i];
         n->cluster = c;
         n->name[0] = (char)('a' + i);
-        (void)snprintf(n->folder, sizeof n->folder, "%s/node-%s", c->folder, n->name);
+        (void)snprintf(n->folder, sizeof n->folder, "%s/node-%c", folder, 'a' + (int)i);
     }
 }
 
@@ -135,8 +137,9 @@ nats_link *cluster_link(cluster *c, const char *name)
                             .node = str_of(name),
                             .ca_pem = authority_certificate(c->servers->authority),
                             .universe = STR("u")};
-    CHECK(meshd_issue(c->servers, c->memory, s.node, STR(""), &s.certificate_pem, &s.key_pem)
-              .code == OK);
+    CHECK(
+        meshd_issue(c->servers, c->memory, s.node, STR(""), &s.certificate_pem, &s.key_pem).code ==
+        OK);
     CHECK(nats_link_open(&link, &s).code == OK);
     return link;
 }

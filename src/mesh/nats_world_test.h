@@ -24,9 +24,9 @@ struct cluster {
     char folder[64];
     cluster_node nodes[NODES_MAX]; // "a", "b", "c", "d"
 };
-// Logs "contract" (all but what follows) and "other" (buckets "other." and, for clients, "locked.");
-// in the first only auth may write buckets "secret.". Nodes are auth, bare connections clients: the
-// servers let both do anything.
+// Logs "contract" (all but what follows) and "other" (buckets "other." and, for clients,
+// "locked."); in the first only auth may write buckets "secret.". Nodes are auth, bare connections
+// clients: the servers let both do anything.
 void cluster_open(cluster *c, size_t elders);
 void cluster_close(cluster *c);
 mesh *node_open(cluster *c, size_t node); // joined, and ready

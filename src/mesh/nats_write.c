@@ -1,4 +1,5 @@
-// Writes commits of this node to a shard's log: one entry under way at a time, all that waits in it.
+// Writes commits of this node to a shard's log: one entry under way at a time, all that waits in
+// it.
 //
 // The happy path is: what waits becomes an entry, the server acknowledges that it is durable, the
 // entry comes back in the log's order, each commit is told what became of it. What can fail: no
@@ -66,7 +67,8 @@ static err ack_read(arena *a, str payload, uint64_t *entry)
     case JS_STREAM_STORE_FAILED:
         return fail(ERR_FULL, 0, "no space left on the elders' disks");
     default:
-        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0), "the log takes no entry now");
+        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0),
+                    "the log takes no entry now");
     }
 }
 
@@ -91,8 +93,8 @@ static void flight_on_ack(void *data, err e, const nats_message *m)
         flight_refused(l, e);
         return;
     }
-    log_line(l->n->log, LOG_DEBUG, "an entry is sent again", "log", str_of(l->name), "why", str_of(e.what),
-              NULL);
+    log_line(l->n->log, LOG_DEBUG, "an entry is sent again", "log", str_of(l->name), "why",
+             str_of(e.what), NULL);
     l->ack_ms = l->ack_ms * 2 < ACK_MS_MAX ? l->ack_ms * 2 : ACK_MS_MAX;
     nats_later(l->n, &l->resend, RESEND_MS);
 }

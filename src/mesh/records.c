@@ -38,7 +38,8 @@ err commit_check(const store_change *changes, size_t count)
             return fail(ERR_LIMIT, 0, "record is too large");
         bytes += CHANGE_HEAD_BYTES + c->bucket.len + c->key.len + value;
     }
-    return bytes > MESH_COMMIT_BYTES_MAX ? fail(ERR_LIMIT, 0, "a commit is larger than 4 MiB") : ok();
+    return bytes > MESH_COMMIT_BYTES_MAX ? fail(ERR_LIMIT, 0, "a commit is larger than 4 MiB")
+                                         : ok();
 }
 
 typedef struct refused {

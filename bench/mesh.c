@@ -66,10 +66,8 @@ static void bench_print(const char *name, uint64_t *times, size_t count, const c
 
 // ---- asks
 
-static void bench_on_ping(void *data,
-                          mesh_incoming *in,
-                          const message_header *header,
-                          const void *fields)
+static void
+bench_on_ping(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)data, (void)header;
     const node_ping_request *request = fields;
@@ -237,8 +235,8 @@ static void bench_join(side *s, char **words, const char *node, const char *prot
                             .data = s};
     for (size_t i = 0; i < n.servers_count && i < ELDERS_MAX; i++)
         servers[i] = (mesh_server){STR("127.0.0.1"), (uint16_t)(strtoul(words[4], NULL, 10) + i)};
-    bench_must("issue", authority_issue(ca, a, n.node, n.protocols, 1, &n.certificate_pem,
-                                        &n.key_pem));
+    bench_must("issue",
+               authority_issue(ca, a, n.node, n.protocols, 1, &n.certificate_pem, &n.key_pem));
     bench_must("loop", loop_open(&s->loop));
     n.loop = s->loop;
     bench_must("mesh", mesh_nats_open(&s->engine, &n));
@@ -302,6 +300,7 @@ int main(int count, char **words)
     else if (count == 6 && strcmp(words[1], "processes") == 0)
         bench_processes(h, words);
     else
-        bench_fail("usage", STR("mesh embedded FOLDER | processes UNIVERSE-FOLDER UNIVERSE PORT ELDERS"));
+        bench_fail("usage",
+                   STR("mesh embedded FOLDER | processes UNIVERSE-FOLDER UNIVERSE PORT ELDERS"));
     return 0;
 }

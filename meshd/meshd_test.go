@@ -499,7 +499,8 @@ func TestThreeEldersSurviveTheirLeader(t *testing.T) {
 	if err := ask(started[0].link, "$JS.API.STREAM.INFO.registry", time.Second, nil, &is); err != nil || is.Config.Replicas != 3 {
 		t.Fatal("older settings took replicas away", err)
 	}
-	leader := leaders(started[0].server, started[0].link, all[0])["registry"]
+	found, _ := leaders(started[0].server, started[0].link, all[0])
+	leader := found["registry"]
 	var rest []*elder
 	for _, e := range started {
 		if e.s.Name == leader {

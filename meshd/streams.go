@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,6 +19,7 @@ const (
 	askTimeoutMax = 2 * time.Second
 	retryEvery    = 20 * time.Millisecond
 	leadersEvery  = 500 * time.Millisecond
+	tipsEvery     = 2 * time.Second // also when nothing was added
 	duplicatesFor = 2 * time.Minute
 )
 
@@ -101,15 +103,39 @@ func streamsSet(srv *server.Server, link *nats.Conn, s *settings, log *events, d
 	return true
 }
 
-// The leader of each stream, "" without one. What another elder alone keeps is asked of it.
-func leaders(srv *server.Server, link *nats.Conn, s *settings) map[string]string {
-	found := map[string]string{}
+// Tells the nodes how long the logs are that this elder leads: a consumer may stand on a replica that
+// fell behind for good, and beats all the same.
+type tips struct {
+	last map[string]uint64
+	said time.Time
+}
+
+func (t *tips) tell(link *nats.Conn, now map[string]uint64) {
+	all := time.Since(t.said) >= tipsEvery
+	if all {
+		t.said = time.Now()
+	}
+	for name, last := range now {
+		if all || t.last[name] != last {
+			link.Publish("tip."+name, []byte(strconv.FormatUint(last, 10)))
+		}
+	}
+	t.last = now
+}
+
+// The leader of each stream, "" without one, and how long those are that we lead. What another elder
+// alone keeps is asked of it.
+func leaders(srv *server.Server, link *nats.Conn, s *settings) (map[string]string, map[string]uint64) {
+	found, lengths := map[string]string{}, map[string]uint64{}
 	here, err := srv.JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true})
 	for at := 0; err == nil && at < len(here.Streams); at++ {
 		if stream := here.Streams[at]; stream.Cluster == nil {
 			found[stream.Name] = s.Name
 		} else {
 			found[stream.Name] = stream.Cluster.Leader
+		}
+		if stream := here.Streams[at]; found[stream.Name] == s.Name {
+			lengths[stream.Name] = stream.State.LastSeq
 		}
 	}
 	for _, stream := range s.Streams {
@@ -122,14 +148,16 @@ func leaders(srv *server.Server, link *nats.Conn, s *settings) map[string]string
 			found[stream.Name] = is.Cluster.Leader
 		}
 	}
-	return found
+	return found, lengths
 }
 
 // Tells of new leaders, and once that all is ready.
 func leadersWatch(srv *server.Server, link *nats.Conn, s *settings, log *events, done <-chan struct{}) {
-	told, ready := map[string]string{}, false
+	told, ready, ends := map[string]string{}, false, tips{}
 	for {
-		all, missing := leaders(srv, link, s), false
+		all, lengths := leaders(srv, link, s)
+		missing := false
+		ends.tell(link, lengths)
 		for _, stream := range s.Streams {
 			leader := all[stream.Name]
 			missing = missing || leader == ""

@@ -198,7 +198,10 @@ TEST(api_bytes_of_messages_are_pinned)
               "ca37000000000000"
               "0000000000000000"
               "0000000000000000"
-              "01");
+              "01"
+              "00000000"
+              "0000000000000000"
+              "00");
     hoarder_collect_request collect = {true};
     hex_check(MSG_hoarder_collect, message_infos[MSG_hoarder_collect].request, &collect,
               "0101"

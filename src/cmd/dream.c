@@ -16,6 +16,7 @@ static const cli_flag serve_flags[] = {
      "the gateway's friendly port (8080; the next free one when in use)"},
     {"processes", 0, NULL, "each node a process of its own (--no-processes: all in one)"},
     {"elders", 0, "N", "with --processes: 1 or 3 nodes that keep the records (1)"},
+    {"address", 0, "IP", "with --processes: where other machines reach it (tau node invite)"},
     {"copies", 0, "LIST",
      "monkey=2,substrate=2: parallel builds, processes for guests; with --processes: nodes"},
     {"clean", 0, NULL, "start empty: what the universe kept is removed"},
@@ -64,7 +65,8 @@ static const cli_verb verbs[] = {
     {"new multiverse", NULL,
      "start a cloud (or the clouds that were there), in the foreground until Ctrl-C",
      "$ dream new multiverse\n$ dream new multiverse --daemon\n"
-     "$ dream new multiverse --processes --elders 3\n",
+     "$ dream new multiverse --processes --elders 3\n"
+     "$ dream new multiverse --processes --address 10.0.0.1\n",
      serve_flags, dream_new_multiverse, NULL},
     {"start", NULL, "the same as new multiverse", "$ dream start --daemon\n", serve_flags,
      dream_new_multiverse, NULL},

@@ -144,6 +144,7 @@ static int serve_settings(cli *c, universe_settings *u, str *names, size_t *coun
                                      : cli_switched_off(c, "processes") ? ENGINE_EMBEDDED
                                                                         : ENGINE_AS_IT_WAS,
                              .elders = (size_t)elders,
+                             .address = cli_value(c, "address"),
                              .request_log = cli_switch(c, "request-log"),
                              .debug = cli_switch(c, "debug"),
                              .program = dream_program(cli_arena(c)),

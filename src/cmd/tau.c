@@ -90,6 +90,26 @@ static const cli_flag start_flags[] = {
     {0},
 };
 
+static const cli_flag invite_flags[] = {
+    {"shape", 's', "SHAPE", "substrate, gateway, hoarder, monkey or seer"},
+    {"valid", 0, "TIME", "how long the token may be used, once (10m)"},
+    {"certificates", 0, "TIME", "how long the node's certificates hold; it renews them (168h)"},
+    {"elder", 0, NULL, "an elder: only from the start, dream new multiverse --elders 3"},
+    {0},
+};
+static const cli_flag join_flags[] = {
+    {"root", 0, "DIR", "where the node's files go; several nodes may share it"},
+    {"address", 0, "IP",
+     "of this machine, that the others reach (found by the way to the inviter)"},
+    {"shift", 0, "N", "first port of its block (as the universe's)"},
+    {"start", 0, NULL, "and run it, in the foreground"},
+    {0},
+};
+static const cli_flag init_flags[] = {
+    {"root", 0, "DIR", "the universe's folder"},
+    {0},
+};
+
 static const cli_verb verbs[] = {
     {"login", "[UNIVERSE]", "log in to a universe of this machine, without questions",
      "$ tau login\n$ tau login --universe blackhole\n", login_flags, tau_login, "universe"},
@@ -151,6 +171,21 @@ static const cli_verb verbs[] = {
     {"config", "validate|show", "check a node's shape file, or print what it comes to",
      "$ tau config validate --shape tns --root ~/.local/share/ctau/universes/blackhole\n",
      start_flags, tau_config, NULL},
+    {"node invite", NULL, "a one-time token with which another machine joins this universe",
+     "$ tau node invite --shape substrate\n$ tau node invite --shape hoarder --valid 1h --json\n",
+     invite_flags, tau_node_invite, NULL},
+    {"node join", "TOKEN", "make this machine a node of the token's universe",
+     "$ tau node join TOKEN --root /var/lib/ctau\n"
+     "$ tau node join TOKEN --root /var/lib/ctau --address 10.0.0.2 --start\n",
+     join_flags, tau_node_join, NULL},
+    {"node list", NULL, "all nodes of the universe, wherever they are",
+     "$ tau node list\n$ tau node list --json\n", NULL, tau_node_list, NULL},
+    {"node drain", "NODE", "it takes no new work, and ends what is under way",
+     "$ tau node drain substrate-2\n", NULL, tau_node_drain, NULL},
+    {"node remove", "NODE", "its certificate is worthless from now on, everywhere",
+     "$ tau node remove substrate-2\n", NULL, tau_node_remove, NULL},
+    {"node init", NULL, "how a universe with an authority of its own is made",
+     "$ dream new multiverse --processes --address 10.0.0.1\n", init_flags, tau_node_init, NULL},
     {"git-credential", "ACTION", NULL, NULL, NULL, tau_git_credential, NULL},
 };
 

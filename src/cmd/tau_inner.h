@@ -107,3 +107,9 @@ int tau_rollback(cli *c);
 int tau_webhook(cli *c); // tau_webhook.c
 int tau_start(cli *c);   // tau_start.c
 int tau_config(cli *c);
+int tau_node_invite(cli *c); // tau_node.c
+int tau_node_join(cli *c);
+int tau_node_list(cli *c);
+int tau_node_drain(cli *c);
+int tau_node_remove(cli *c);
+int tau_node_init(cli *c);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { DRAIN_MS = 28 * 1000, API_TOLD_BYTES = 8192 };
 enum { API_ANSWER_BYTES_MAX = 4 << 20, API_BODY_BYTES_MAX = 2 << 20, API_SEGMENTS_MAX = 8 };
 
 // ---- opening
@@ -113,6 +114,7 @@ void api_write_universe(buf *out, universe *u)
     json_put_text(&w, "id", universe_id(u));
     json_put_text(&w, "engine", str_of(universe_engine_name(u)));
     json_put_whole(&w, "shift", universe_shift(u));
+    json_put_text(&w, "address", str_of(universe_address(u)));
     json_put_whole(&w, "gateway_port", universe_gateway_port(u));
     json_put_whole(&w, "started_real_ms", universe_started_real_ms(u));
     json_open_list(&w, "nodes");
@@ -299,17 +301,117 @@ static void api_on_node_started(void *data, err e)
         api_wait_failed(w, e);
 }
 
+static void api_on_drained(void *data, err e, const void *fields)
+{
+    struct api_wait *w = data;
+    const node_drain_reply *reply = fields;
+    if (w->broken)
+        free(w);
+    else if (e.code != OK)
+        api_wait_failed(w, e);
+    else {
+        http_answer_json(w->x, 200, reply->idle ? STR("{\"idle\":true}") : STR("{\"idle\":false}"));
+        free(w);
+    }
+}
+
+static err api_drain(api_request *r, struct api_wait *w)
+{
+    mesh *m = universe_mesh(r->universe);
+    if (m == NULL)
+        return fail(ERR_BUSY, 0, "the client node, which asks for you, is stopped");
+    node_drain_request ask = {.node = r->segments[4]};
+    mesh_ask(m, r->segments[4], MSG_node_drain, NULL, &ask, DRAIN_MS, api_on_drained, w);
+    return ok();
+}
+
+// {"KEY":"text"}, or the error.
+static void api_wait_told(struct api_wait *w, err e, const char *key, str text)
+{
+    OWNED(buf_close) buf out;
+    buf_open(&out, API_TOLD_BYTES);
+    json_writer j = {.out = &out};
+    json_open_object(&j, NULL);
+    if (text.len > 0)
+        json_put_text(&j, key, text);
+    json_close_object(&j);
+    if (w->broken)
+        free(w);
+    else if (e.code != OK)
+        api_wait_failed(w, e);
+    else {
+        http_answer_json(w->x, 200, buf_str(&out));
+        free(w);
+    }
+}
+
+static void api_on_removed(void *data, err e, str text)
+{
+    api_wait_told(data, e, "node", text);
+}
+
+static void api_on_invited(void *data, err e, str token)
+{
+    api_wait_told(data, e, "token", token);
+}
+
+struct api_inviting {
+    multiverse *multiverse;
+    str universe;
+};
+
+static void api_on_invite_body(void *user, http_exchange *x, str body)
+{
+    struct api_inviting *i = user;
+    const json *value = NULL;
+    universe *u = multiverse_find(i->multiverse, i->universe);
+    err e = u == NULL ? fail(ERR_ABSENT, 0, "no universe of this name runs")
+                      : json_read(http_arena(x), body, &value, NULL);
+    universe_invitation wanted = {
+        .shape = json_text(value, "shape"),
+        .valid_ms = json_whole(value, "valid_ms", 0),
+        .certificate_seconds = json_whole(value, "certificate_seconds", 0),
+    };
+    if (e.code != OK) {
+        http_answer_err(x, e);
+        return;
+    }
+    struct api_wait *w = api_wait_open(x);
+    if (w == NULL)
+        return;
+    e = universe_invite(u, &wanted, api_on_invited, w);
+    if (e.code != OK)
+        api_wait_failed(w, e);
+}
+
+static void api_on_invite(api_request *r)
+{
+    struct api_inviting *i = arena_take(http_arena(r->x), sizeof(*i));
+    if (i == NULL) {
+        http_answer_err(r->x, fail(ERR_MEMORY, 0, "invite"));
+        return;
+    }
+    *i = (struct api_inviting){r->multiverse, universe_name(r->universe)};
+    i->universe = str_copy(http_arena(r->x), i->universe);
+    http_set_user(r->x, i);
+    http_collect(r->x, API_BODY_BYTES_MAX, api_on_invite_body);
+}
+
 static void api_on_node(api_request *r)
 {
     str name = r->segments[4], verb = r->segments[5];
     struct api_wait *w = api_wait_open(r->x);
     if (w == NULL)
         return;
-    err e = fail(ERR_ABSENT, 0, "a node can be told to start or stop");
+    err e = fail(ERR_ABSENT, 0, "a node can be told to start, stop, drain or remove");
     if (str_is(verb, STR("start")))
         e = universe_node_start(r->universe, name, api_on_node_started, w);
     else if (str_is(verb, STR("stop")))
         e = universe_node_stop(r->universe, name, api_on_ended, w);
+    else if (str_is(verb, STR("drain")))
+        e = api_drain(r, w);
+    else if (str_is(verb, STR("remove")))
+        e = universe_node_remove(r->universe, name, api_on_removed, w);
     if (e.code != OK)
         api_wait_failed(w, e);
 }
@@ -338,6 +440,7 @@ static const api_route routes[] = {
     {"DELETE", "v1/universes/*", api_on_universe_delete, false},
     {"POST", "v1/universes/*/nodes/*/*", api_on_node, false},
     {"POST", "v1/universes/*/ask/*", api_on_ask, true},
+    {"POST", "v1/universes/*/invite", api_on_invite, false},
     {"POST", "v1/stop", api_on_stop, false},
 };
 

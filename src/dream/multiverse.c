@@ -147,6 +147,7 @@ static err multiverse_start(multiverse *m)
         s.clean = false;
         s.kind = ENGINE_AS_IT_WAS;
         s.elders = s.copies.hoarder = 0;
+        s.address = STR("");
         e = multiverse_add(m, name, &s, NULL);
     }
     if (d != NULL)

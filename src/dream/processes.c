@@ -258,6 +258,40 @@ static void processes_on_lost(void *data, err e)
     log_fail(u->log, "the mesh lost this process: start it again", e, NULL);
 }
 
+// Of this machine, or reserved for one that runs the universe with more --copies.
+static bool processes_is_ours(void *data, str name)
+{
+    const universe *u = data;
+    const processes *m = u->state;
+    for (size_t i = 0; i < m->count; i++)
+        if (str_is(m->places[i].name, name))
+            return true;
+    return str_is(name, STR("dream"));
+}
+
+static err processes_open_door(universe *u, const mesh_server *servers, size_t count)
+{
+    processes *m = u->state;
+    join_door_settings settings = {
+        .loop = u->settings.loop,
+        .log = u->log,
+        .authority = u->authority,
+        .folder = u->folder,
+        .universe = u->settings.name,
+        .address = u->address,
+        .port = places_join_port(u),
+        .shift = u->shift,
+        .servers = servers,
+        .servers_count = count,
+        .mesh = m->mesh,
+        .certificate_pem = keyring_certificate(m->keyring),
+        .key_pem = keyring_key(m->keyring),
+        .is_ours = processes_is_ours,
+        .data = u,
+    };
+    return join_door_open(&m->door, &settings);
+}
+
 static err processes_join(universe *u)
 {
     processes *m = u->state;
@@ -285,7 +319,9 @@ static err processes_join(universe *u)
     TRY(mesh_join(&m->mesh, m->engine, name, STR("")));
     forge_settings git = {
         .loop = u->settings.loop, .mesh = m->mesh, .folder = u->repositories, .log = u->log};
-    return forge_open(&m->forge, &git);
+    TRY(forge_open(&m->forge, &git));
+    return universe_is_reachable(u) ? processes_open_door(u, servers, settings.servers_count)
+                                    : ok();
 }
 
 static void processes_on_renew(void *data)
@@ -331,6 +367,7 @@ static void processes_free(void *data)
     }
     timer_close(m->deadline);
     timer_close(m->renew);
+    join_door_free(m->door);
     keyring_close(m->keyring);
     free(m);
     universe_free(u);
@@ -367,7 +404,7 @@ static void processes_leave(void *data)
 void processes_on_part_closed(universe *u)
 {
     processes *m = u->state;
-    if (m->forge_closing || !places_are_down(m, false))
+    if (m->forge_closing || m->door_closing || !places_are_down(m, false))
         return;
     if (!m->left) {
         m->left = true;
@@ -388,6 +425,14 @@ static void processes_on_forge_closed(void *data)
     processes_on_part_closed(u);
 }
 
+static void processes_on_door_closed(void *data)
+{
+    universe *u = data;
+    processes *m = u->state;
+    m->door_closing = false;
+    processes_on_part_closed(u);
+}
+
 static void processes_close(universe *u)
 {
     processes *m = u->state;
@@ -397,6 +442,9 @@ static void processes_close(universe *u)
         return;
     }
     m->closing = true;
+    m->door_closing = m->door != NULL;
+    if (m->door != NULL)
+        join_door_close(m->door, processes_on_door_closed, u);
     for (size_t i = 0; i < m->count; i++)
         place_tell_started(&m->places[i], fail(ERR_CLOSED, 0, "the universe is stopped"));
     if (m->forge != NULL) {
@@ -499,6 +547,12 @@ static forge *processes_forge(const universe *u)
     return processes_client_is_there(u) ? m->forge : NULL;
 }
 
+static join_door *processes_joins(const universe *u)
+{
+    const processes *m = u->state;
+    return m == NULL || m->closing ? NULL : m->door;
+}
+
 const universe_kind universe_processes = {
     .name = "processes",
     .plan = places_plan,
@@ -511,4 +565,5 @@ const universe_kind universe_processes = {
     .places = processes_places,
     .mesh = processes_mesh,
     .forge = processes_forge,
+    .joins = processes_joins,
 };

@@ -1,6 +1,7 @@
 // The rooms of the kind whose nodes are processes: its places, their identities, their shapes.
 #pragma once
 #include "base/buf.h"
+#include "dream/join_door.h"
 #include "dream/universe_inner.h"
 #include "io/proc.h"
 #include "mesh/keyring.h"
@@ -37,10 +38,11 @@ typedef struct processes {
     mesh *mesh;
     bool caught_up; // the mesh
     forge *forge;
+    join_door *door;
     timer *deadline; // of the start
     timer *renew;
     struct renewing *renewing;
-    bool closing, forge_closing, left;
+    bool closing, forge_closing, door_closing, left;
 } processes;
 
 // processes_place.c: what a place is and where its doors are.
@@ -51,7 +53,8 @@ size_t place_copies(const place *k); // parallel jobs of a monkey
 bool places_ports_are_free(universe *u, uint16_t shift);
 // Writes DIR/config/NAME.yaml when it is not there as it should be.
 err place_write_shape(place *k) MUST_USE;
-// The mesh's servers, for whoever joins; address texts are static.
+uint16_t places_join_port(const universe *u);
+// The mesh's servers, for whoever joins; address texts live as long as the universe.
 size_t places_servers(universe *u, mesh_server out[ELDERS_MAX]);
 
 // processes_keys.c: identities of the nodes, made at the start and renewed long before they end.

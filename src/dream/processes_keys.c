@@ -61,6 +61,14 @@ err processes_keys(universe *u)
     deny_close(list);
     for (size_t i = 0; i < m->count; i++) {
         place *k = &m->places[i];
+        str joined = str_format(u->memory, "%s/joined/%.*s.json", u->folder, STR_ARG(k->name));
+        if (joined.at != NULL && file_exists(joined.at)) {
+            str text = str_format(u->memory,
+                                  "%.*s is a node that joined from another machine: start with "
+                                  "fewer --copies",
+                                  STR_ARG(k->name));
+            return fail(ERR_CONFLICT, -1, text.at != NULL ? text.at : "--copies");
+        }
         err e = keys_renew(u, k->name, keys_protocols(k), NULL);
         if (e.code != OK) {
             str text = str_format(u->memory, "%.*s: %s (keys/%.*s)", STR_ARG(k->name), e.what,
@@ -110,6 +118,10 @@ static void renewing_done(void *data)
         if (m->engine != NULL)
             (void)!mesh_nats_identity(m->engine, keyring_certificate(m->keyring),
                                       keyring_key(m->keyring))
+                .code;
+        if (m->door != NULL)
+            (void)!join_door_renew(m->door, keyring_certificate(m->keyring),
+                                   keyring_key(m->keyring))
                 .code;
     }
     keyring_close(r->own);

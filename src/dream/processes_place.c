@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { SERVER_CLIENT = 61, SERVER_ROUTE = 71, MONKEY_JOBS = 2 };
+enum { SERVER_CLIENT = 61, SERVER_ROUTE = 71, JOIN_DOOR = 81, MONKEY_JOBS = 2 };
 static const uint16_t elder_doors[ELDERS_MAX] = {51, 53, 54}; // 52 is the client's
 
 bool place_is_elder(const place *k)
@@ -45,7 +45,7 @@ static protocol_doors place_doors_at(const place *k, uint16_t shift)
     const node_plan *p = k->plan;
     size_t n = k->number;
     uint16_t p2p = place_is_elder(k) ? elder_doors[n] : (uint16_t)(p->p2p + n);
-    return (protocol_doors){.address = UNIVERSE_ADDRESS,
+    return (protocol_doors){.address = k->universe->address,
                             .p2p = (uint16_t)(shift + p2p),
                             .http = p->http == 0 ? 0 : (uint16_t)(shift + p->http + n),
                             .dns = p->dns == 0 ? 0 : (uint16_t)(shift + p->dns + n)};
@@ -64,24 +64,31 @@ size_t place_copies(const place *k)
 bool places_ports_are_free(universe *u, uint16_t shift)
 {
     const processes *m = u->state;
-    bool all = ports_block_is_free(UNIVERSE_ADDRESS, shift);
+    bool all =
+        ports_block_is_free(u->address, shift) &&
+        (!universe_is_reachable(u) || (ports_block_is_free(UNIVERSE_ADDRESS, shift) &&
+                                       ports_is_free(u->address, (uint16_t)(shift + JOIN_DOOR))));
     for (size_t i = 0; i < m->count && all; i++) {
         const place *k = &m->places[i];
         protocol_doors doors = place_doors_at(k, shift);
         if (k->number > 0)
-            all = ports_is_free(UNIVERSE_ADDRESS, doors.p2p) &&
-                  ports_is_free(UNIVERSE_ADDRESS, doors.http);
+            all = ports_is_free(u->address, doors.p2p) && ports_is_free(u->address, doors.http);
         if (all && place_is_elder(k))
-            all = ports_is_free(UNIVERSE_ADDRESS, (uint16_t)(shift + SERVER_CLIENT + k->number)) &&
-                  ports_is_free(UNIVERSE_ADDRESS, (uint16_t)(shift + SERVER_ROUTE + k->number));
+            all = ports_is_free(u->address, (uint16_t)(shift + SERVER_CLIENT + k->number)) &&
+                  ports_is_free(u->address, (uint16_t)(shift + SERVER_ROUTE + k->number));
     }
     return all;
+}
+
+uint16_t places_join_port(const universe *u)
+{
+    return (uint16_t)(u->shift + JOIN_DOOR);
 }
 
 size_t places_servers(universe *u, mesh_server out[ELDERS_MAX])
 {
     for (size_t i = 0; i < u->elders; i++)
-        out[i] = (mesh_server){STR(UNIVERSE_ADDRESS), (uint16_t)(u->shift + SERVER_CLIENT + i)};
+        out[i] = (mesh_server){str_of(u->address), (uint16_t)(u->shift + SERVER_CLIENT + i)};
     return u->elders;
 }
 
@@ -99,26 +106,26 @@ static void place_shape(const place *k, shape *s)
                  .copies = place_copies(k),
                  .request_log = u->settings.request_log};
     s->network_fqdn = str_format(u->memory, "%.*s.localtau", STR_ARG(u->settings.name));
-    s->listen.at[s->listen.count++] = (shape_address){STR(UNIVERSE_ADDRESS), doors.p2p};
+    s->listen.at[s->listen.count++] = (shape_address){str_of(u->address), doors.p2p};
     for (size_t i = 0; i < u->elders; i++) {
         uint16_t client = (uint16_t)(u->shift + SERVER_CLIENT + i),
                  route = (uint16_t)(u->shift + SERVER_ROUTE + i);
-        s->servers.at[s->servers.count++] = (shape_address){STR(UNIVERSE_ADDRESS), client};
+        s->servers.at[s->servers.count++] = (shape_address){str_of(u->address), client};
         if (!place_is_elder(k))
             continue;
         if (i == k->number) {
-            s->elder_client = (shape_address){STR(UNIVERSE_ADDRESS), client};
-            s->elder_route = (shape_address){STR(UNIVERSE_ADDRESS), route};
+            s->elder_client = (shape_address){str_of(u->address), client};
+            s->elder_route = (shape_address){str_of(u->address), route};
         } else {
             s->elder_routes.at[s->elder_routes.count++] =
-                (shape_address){STR(UNIVERSE_ADDRESS), route};
+                (shape_address){str_of(u->address), route};
         }
     }
     if (p != NULL)
         s->services.at[s->services.count++] = str_of(p->name);
     if (p == &protocol_auth)
         s->secrets = STR("secrets.key");
-    if (p == &protocol_monkey)
+    if (p == &protocol_monkey || p == &protocol_auth)
         s->repositories = STR("repositories");
     if (p == &protocol_gateway)
         s->gateway_port = u->gateway_port;

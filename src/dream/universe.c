@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "dream/join_door.h"
 #include "dream/universe_inner.h"
 #include "io/conn.h"
 
@@ -61,6 +62,7 @@ static void universe_remembered(universe *u)
     had->copies.monkey = remembered_copies(copies, "monkey");
     had->copies.substrate = remembered_copies(copies, "substrate");
     had->copies.hoarder = remembered_copies(copies, "hoarder");
+    had->address = json_text(value, "address");
 }
 
 static err universe_remember(universe *u)
@@ -80,6 +82,8 @@ static err universe_remember(universe *u)
         json_put_whole(&w, "substrate", u->copies.substrate);
         json_put_whole(&w, "hoarder", u->copies.hoarder);
         json_close_object(&w);
+        if (universe_is_reachable(u))
+            json_put_text(&w, "address", str_of(u->address));
     }
     json_close_object(&w);
     TRY(out.error);
@@ -99,8 +103,9 @@ static err universe_choose_kind(universe *u)
                         ? "this universe keeps its records in one process, not in --processes"
                         : "this universe keeps its records in --processes, not in one process");
     if (u->kind != &universe_processes)
-        return s->elders > 0 || s->copies.hoarder > 0
-                   ? fail(ERR_UNSUPPORTED, 0, "--elders and --copies hoarder need --processes")
+        return s->elders > 0 || s->copies.hoarder > 0 || s->address.len > 0
+                   ? fail(ERR_UNSUPPORTED, 0,
+                          "--elders, --address and --copies hoarder need --processes")
                    : ok();
     u->elders = s->elders > 0 ? s->elders : u->had.elders > 0 ? u->had.elders : 1;
     if (u->elders != 1 && u->elders != ELDERS_MAX)
@@ -108,6 +113,27 @@ static err universe_choose_kind(universe *u)
     if (u->had.elders > 0 && u->had.elders != u->elders)
         return fail(ERR_CONFLICT, OTHER_ENGINE, "this universe was made with another --elders");
     return ok();
+}
+
+bool universe_is_reachable(const universe *u)
+{
+    return strcmp(u->address, UNIVERSE_ADDRESS) != 0;
+}
+
+// One of this machine's, because everybody else is told it.
+static err universe_choose_address(universe *u)
+{
+    str address = u->settings.address.len > 0 ? u->settings.address : u->had.address;
+    OWNED(fd_drop) int fd = -1;
+    u->address = address.len > 0 ? str_c(u->memory, address) : UNIVERSE_ADDRESS;
+    if (u->address == NULL)
+        return fail(ERR_LIMIT, 0, "--address");
+    if (str_is(address, STR("0.0.0.0")) || str_is(address, STR("::")))
+        return fail(ERR_UNSUPPORTED, 0, "--address is one that others can dial, not every one");
+    if (socket_listen(u->address, 0, false, &fd).code == OK)
+        return ok();
+    str text = str_format(u->memory, "this machine has no address %s (--address)", u->address);
+    return fail(ERR_UNSUPPORTED, 0, text.at != NULL ? text.at : "--address");
 }
 
 static size_t copies_of(size_t asked, size_t had)
@@ -120,6 +146,7 @@ static err universe_plan(universe *u)
 {
     universe_remembered(u);
     TRY(universe_choose_kind(u));
+    TRY(universe_choose_address(u));
     const universe_copies *asked = &u->settings.copies, *had = &u->had.copies;
     u->copies.monkey = copies_of(asked->monkey, had->monkey);
     u->copies.substrate = copies_of(asked->substrate, had->substrate);
@@ -132,7 +159,9 @@ static bool universe_is_as_it_was(const universe *u)
     const universe_memory *had = &u->had;
     return had->kind == u->kind && had->shift == u->shift && had->gateway_port == u->gateway_port &&
            (u->kind == &universe_embedded ||
-            (had->copies.monkey == u->copies.monkey && had->copies.hoarder == u->copies.hoarder &&
+            ((had->address.len > 0 ? str_is(had->address, str_of(u->address))
+                                   : !universe_is_reachable(u)) &&
+             had->copies.monkey == u->copies.monkey && had->copies.hoarder == u->copies.hoarder &&
              had->copies.substrate == u->copies.substrate));
 }
 
@@ -151,7 +180,9 @@ static err universe_choose_ports(universe *u)
         u->shift_moved = true;
     }
     u->gateway_port = gateway;
-    for (int i = 0; !ports_is_free(UNIVERSE_ADDRESS, u->gateway_port); i++) {
+    for (int i = 0; !ports_is_free(UNIVERSE_ADDRESS, u->gateway_port) ||
+                    !ports_is_free(u->address, u->gateway_port);
+         i++) {
         if (i == PORTS_BLOCKS)
             return fail(ERR_CONFLICT, 0,
                         "no free port for the gateway: name one with --gateway-port");
@@ -311,6 +342,26 @@ err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void 
 {
     return u->kind->node_stop(u, name, stopped, data);
 }
+static err universe_joins(universe *u, join_door **out)
+{
+    *out = u->kind->joins == NULL ? NULL : u->kind->joins(u);
+    return *out != NULL ? ok()
+                        : fail(ERR_UNSUPPORTED, 0,
+                               "no other machine reaches this universe: stop it, and start it with "
+                               "dream new multiverse --processes --address IP");
+}
+err universe_invite(universe *u, const universe_invitation *i, universe_told *told, void *data)
+{
+    join_door *door;
+    TRY(universe_joins(u, &door));
+    return join_door_invite(door, i, told, data);
+}
+err universe_node_remove(universe *u, str name, universe_told *told, void *data)
+{
+    join_door *door;
+    TRY(universe_joins(u, &door));
+    return join_door_remove(door, name, told, data);
+}
 bool universe_node_at(const universe *u, size_t i, universe_node *out)
 {
     size_t places = u->kind->places(u);
@@ -350,6 +401,10 @@ mesh *universe_mesh(const universe *u)
 forge *universe_forge(const universe *u)
 {
     return u->kind->forge(u);
+}
+const char *universe_address(const universe *u)
+{
+    return u->address;
 }
 uint64_t universe_started_real_ms(const universe *u)
 {

@@ -31,6 +31,8 @@ typedef struct universe_settings {
     universe_engine kind;
     size_t elders; // of processes: 1 or 3; 0: as it was, or 1
     universe_copies copies;
+    str address;      // of processes: where other machines reach its nodes; empty: as it was, or
+                      // this machine alone
     journal *journal; // of processes: where their lines go; NULL: nowhere
     bool request_log;
     bool debug; // processes log more
@@ -55,6 +57,7 @@ str universe_id(const universe *u);
 uint16_t universe_shift(const universe *u);
 bool universe_shift_moved(const universe *u); // the wanted block was in use: another was taken
 uint16_t universe_gateway_port(const universe *u);
+const char *universe_address(const universe *u);     // "127.0.0.1", or as it was given
 const char *universe_engine_name(const universe *u); // "embedded" or "processes"
 // One node as status shows it.
 typedef struct universe_node {
@@ -79,3 +82,18 @@ uint64_t universe_started_real_ms(const universe *u);
 typedef void universe_node_started(void *data, err e);
 err universe_node_start(universe *u, str name, universe_node_started *started, void *data) MUST_USE;
 err universe_node_stop(universe *u, str name, void (*stopped)(void *data), void *data) MUST_USE;
+// ---- nodes on other machines (of processes with an address; ERR_UNSUPPORTED otherwise)
+// What `tau node invite` asks for.
+typedef struct universe_invitation {
+    str shape;                    // a protocol; "elder" is refused, see docs/guide/cluster.md
+    uint64_t valid_ms;            // of the token
+    uint64_t certificate_seconds; // of the node's certificates; 0: seven days
+} universe_invitation;
+// Once, on a later turn; texts live in the call. `text`: the token, or nothing.
+typedef void universe_told(void *data, err e, str text);
+err universe_invite(universe *u,
+                    const universe_invitation *i,
+                    universe_told *told,
+                    void *data) MUST_USE;
+// Onto the deny list, for good: it is refused everywhere, and its name is never given again.
+err universe_node_remove(universe *u, str name, universe_told *told, void *data) MUST_USE;

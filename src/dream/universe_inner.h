@@ -22,6 +22,7 @@ typedef struct universe_kind {
     size_t (*places)(const universe *u);
     mesh *(*mesh)(const universe *u);
     forge *(*forge)(const universe *u);
+    struct join_door *(*joins)(const universe *u); // NULL, or gives NULL: nobody can join
 } universe_kind;
 extern const universe_kind universe_embedded, universe_processes;
 
@@ -31,6 +32,7 @@ typedef struct universe_memory {
     const universe_kind *kind; // NULL: nothing is known
     size_t elders;
     universe_copies copies;
+    str address;
 } universe_memory;
 
 struct universe {
@@ -41,6 +43,7 @@ struct universe {
     const char *repositories;
     uint16_t shift, gateway_port;
     bool shift_moved;
+    const char *address; // that its nodes listen at
     unsigned char key[SEAL_KEY_BYTES];
     authority *authority;
     uint64_t started_real_ms;
@@ -58,6 +61,7 @@ struct universe {
 };
 
 #define UNIVERSE_ADDRESS "127.0.0.1"
+bool universe_is_reachable(const universe *u);             // by other machines
 const char *universe_path(universe *u, const char *below); // in the universe's memory, or NULL
 // The universe's deny list. An error's text says where the file is wrong.
 err universe_deny(universe *u, deny **out) MUST_USE;

@@ -208,7 +208,7 @@ static err tls_fill(tls_context *t, const tls_settings *settings)
     if (settings->ca_pem.len > 0) {
         TRY(tls_use_ca(t->ctx, settings->ca_pem, settings->server));
         SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-    } else if (!settings->server) {
+    } else if (!settings->server && !settings->any_peer) {
         if (SSL_CTX_set_default_verify_paths(t->ctx) != 1)
             return tls_fail(ERR_SYSTEM, "TLS system CAs");
         SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);

@@ -9,6 +9,8 @@ typedef struct tls_settings {
     str ca_pem; // verify peers against exactly this CA (client certificates required on servers);
                 // empty: system's
     bool server;
+    bool any_peer;  // clients: whoever answers is fine, for what proves itself (an authority's
+                    // certificate whose hash is known)
     str ticket_key; // servers: 80 random bytes that several processes share, so that tickets of
                     // one are good at all; empty: the context's own
     bool http2;     // offer h2 before http/1.1 in ALPN

@@ -269,6 +269,26 @@ static ask *ask_late(mesh_engine *e, uint64_t now_ms, uint64_t *next)
     return NULL;
 }
 
+static ask *ask_before(mesh_engine *e, uint64_t number)
+{
+    for (size_t i = 0; i < MESH_ASK_SLOTS; i++) {
+        chain *slot = &e->asks[i];
+        for (chain *c = slot->next; c != slot; c = c->next)
+            // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): what is freed left its ring before
+            if (((ask *)c)->number <= number)
+                return (ask *)c;
+    }
+    return NULL;
+}
+
+void asks_fail(mesh_engine *e, err error)
+{
+    uint64_t last = e->numbers; // what their callbacks ask comes later
+    ask *a;
+    while ((a = ask_before(e, last)) != NULL)
+        ask_fail(a, error);
+}
+
 void asks_tick(mesh_engine *e, uint64_t now_ms)
 {
     uint64_t next;

@@ -19,6 +19,7 @@ typedef struct mesh_peer {
     uint16_t port;    // of its p2p door; 0: none
     uint64_t seen_ms; // loop_now_ms() of the last heartbeat
     bool leaving;     // its last one said so
+    bool draining;    // so did it: it is there, for good it takes nothing
 } mesh_peer;
 err mesh_peers_listen(mesh *m) MUST_USE; // once is enough, again is fine
 // Texts live until the next turn of the loop.

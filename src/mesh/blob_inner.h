@@ -22,7 +22,7 @@ typedef struct peer {
     char name[PEER_TEXT_MAX], protocol[PEER_TEXT_MAX], address[PEER_TEXT_MAX];
     uint16_t port;
     uint64_t seen_ms, started_real_ms;
-    bool leaving;
+    bool leaving, draining;
 } peer;
 
 typedef struct transfer transfer;

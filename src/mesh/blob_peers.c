@@ -79,6 +79,7 @@ static void peers_on_beat(void *data, const void *fields)
     p->port = peer_port(beat->doors.at, beat->doors.count);
     p->started_real_ms = beat->started_real_ms;
     p->leaving = beat->leaving;
+    p->draining = beat->draining;
     p->seen_ms = loop_now_ms(d->mesh->engine->loop);
 }
 
@@ -92,6 +93,7 @@ void peers_take(blob_door *d, const seer_nodes_reply *reply)
         peer_says(p, peer_short(n->name), n->protocol, n->address);
         p->port = peer_port(n->doors.at, n->doors.count);
         p->started_real_ms = n->started_real_ms;
+        p->draining = n->draining;
         if (n->healthy)
             p->seen_ms = loop_now_ms(d->mesh->engine->loop);
     }
@@ -109,7 +111,8 @@ static mesh_peer peer_tell(const peer *p)
                        .address = str_of(p->address),
                        .port = p->port,
                        .seen_ms = p->seen_ms,
-                       .leaving = p->leaving};
+                       .leaving = p->leaving,
+                       .draining = p->draining};
 }
 
 bool mesh_peer_find(mesh *m, str name, mesh_peer *out)

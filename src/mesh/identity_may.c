@@ -14,6 +14,10 @@ enum {
 
 const unsigned identity_senders[MESSAGE_KINDS] = {
     [MSG_node_ping] = EVERYBODY,
+    [MSG_node_drain] = CLIENT,
+    [MSG_node_renew] = EVERYBODY,
+    [MSG_node_denied] = EVERYBODY,
+    [MSG_node_denied_changed] = CLIENT, // what it says is only a reason to ask
 
     [MSG_auth_login] = CLIENT,
     [MSG_auth_token_check] = CLIENT | ROLE_AUTH,

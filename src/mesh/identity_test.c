@@ -208,6 +208,10 @@ static const struct {
     const char *subject, *senders;
 } expected[] = {
     {"node.ping", "atspmhbgce"},
+    {"node.drain", "c"},
+    {"node.renew", "atspmhbgce"},
+    {"node.denied", "atspmhbgce"},
+    {"node.denied.changed", "c"},
     {"auth.login", "c"},
     {"auth.token.check", "ac"},
     {"auth.token.revoke", "c"},

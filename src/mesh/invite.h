@@ -7,27 +7,25 @@
 // 1. GET /authority, of any address of the token and over any connection: {"authority":PEM}. The
 //    joiner goes on only if authority_check(PEM, token's universe_id) is OK: whoever answers can
 //    not choose the universe.
-// 2. POST /join, over TLS whose server has a certificate under that authority (the joiner has none
-//    yet):
-//    {"version":1,
-//     "secret":"…",             // base64url of the token's secret, 22 characters
-//     "request":PEM,            // keyring_request(): the key stays with the joiner
-//     "node":"substrate-3",     // empty or absent: as invited
-//     "address":"10.0.0.7",     // where its doors can be reached
-//     "doors":{"p2p":14051,"http":14052,"dns":14053}}     // those it has
-//    The inviter: invite_look(), node and address checked (ERR_CONFLICT: such a node is there),
-//    authority_sign(), invite_spend(), then the answer. In this order a malformed request spends
-//    nothing, and no certificate leaves before the token is spent for good.
+// 2. POST /join, over TLS whose server has a certificate under that authority, of its node `dream`
+//    (the joiner has none yet):
+//    {"token":"…","request":PEM,    // keyring_request(): the key stays with the joiner
+//     "address":"10.0.0.7",         // where its doors can be reached
+//     "shift":14000}                // of its ports; absent: as the universe's own
+//    The inviter: invite_look(), a name that nobody has or had, authority_sign(), invite_spend(),
+//    then the answer. In this order a malformed request spends nothing, and no certificate leaves
+//    before the token is spent for good.
 //    200 {"version":1,
 //     "certificate":PEM, "authority":PEM,                 // for keyring_accept()
+//     "authority_node":"dream",                           // who renews and has the deny list
 //     "universe":"blackhole", "node":"substrate-3", "protocols":"substrate", // "-" for none
-//     "shape":"substrate",                                // as invited, may be empty
+//     "shape":"substrate", "copies":1,                    // as invited
+//     "doors":{"p2p":14284,"http":14531},                 // those it has
 //     "servers":[{"address":"10.0.0.1","port":14061}]}    // meshd's client ports
-//    otherwise {"error":"conflict","what":"…"} (err_name()): 400 malformed, 403 denied (unknown or
-//    late token, unproven key), 409 conflict (token used, name taken).
-// 3. Later, at half of the certificate's life, over mutual TLS: POST /renew {"request":PEM} gives
-//    {"certificate":PEM,"authority":PEM}: the node and protocols of the peer's own certificate,
-//    unless it is denied. No token.
+//    otherwise the control API's form of an error: 400 malformed, 403 denied (unknown, late or
+//    foreign token, unproven key), 409 conflict (token used), 429 too many, 503 busy.
+// 3. Later, at half of the certificate's life, over the mesh: node.renew gives a certificate of the
+//    asker's own name and of the protocols it joined with, unless it is denied. No token.
 enum {
     INVITE_SECRET_BYTES = 16,
     INVITE_ADDRESSES_MAX = 8,
@@ -53,9 +51,10 @@ err invite_read(arena *a, str token, invite *out) MUST_USE;       // texts in `a
 
 // What the inviter keeps about one, in folder/invites (0700), a file (0600) for each.
 typedef struct invite_grant {
-    str node;      // short name; empty: the joiner chooses
-    str protocols; // joined by '+', "-" or empty for none
-    str shape;     // the joiner's, may be empty
+    str node;                     // short name; empty: the joiner chooses
+    str protocols;                // joined by '+', "-" or empty for none
+    str shape;                    // the joiner's, may be empty
+    uint64_t certificate_seconds; // of its certificates; 0: as always
 } invite_grant;
 // All of these wait for the disk: not on a loop thread. Several processes may share a folder.
 // A new secret is put into `i` (which has the universe and the addresses), its hash is durable

@@ -73,6 +73,7 @@ static err stored_write(const char *path, const stored *s)
     json_put_text(&w, "node", s->grant.node);
     json_put_text(&w, "protocols", s->grant.protocols);
     json_put_text(&w, "shape", s->grant.shape);
+    json_put_whole(&w, "certificate_seconds", s->grant.certificate_seconds);
     json_put_whole(&w, "expires_real_ms", s->expires_real_ms);
     json_put_whole(&w, "used_real_ms", s->used_real_ms);
     json_close_object(&w);
@@ -88,7 +89,8 @@ static err stored_read(arena *a, const char *path, stored *out)
     TRY(json_read(a, text, &j, NULL));
     *out = (stored){
         .hash = json_text(j, "hash"),
-        .grant = {json_text(j, "node"), json_text(j, "protocols"), json_text(j, "shape")},
+        .grant = {json_text(j, "node"), json_text(j, "protocols"), json_text(j, "shape"),
+                  json_whole(j, "certificate_seconds", 0)},
         .expires_real_ms = json_whole(j, "expires_real_ms", 0),
         // What can not be read is used.
         .used_real_ms = json_whole(j, "used_real_ms", 1),

@@ -47,7 +47,7 @@ static invite inviter_addresses(void)
 static str inviter_make(inviter *v, const char *node, const char *protocols, uint64_t valid_ms)
 {
     invite i = inviter_addresses();
-    invite_grant g = {str_of(node), str_of(protocols), STR("shape")};
+    invite_grant g = {str_of(node), str_of(protocols), STR("shape"), 0};
     str token;
     CHECK(invite_make(v->memory, v->folder, &g, v->now + valid_ms, &i, &token).code == OK);
     return token;
@@ -187,12 +187,12 @@ TEST(invite_is_refused_for_what_no_certificate_could_say)
     str token;
     for (size_t n = 0; n < COUNT(rows); n++) {
         invite i = inviter_addresses();
-        invite_grant g = {str_of(rows[n].node), str_of(rows[n].protocols), STR("")};
+        invite_grant g = {str_of(rows[n].node), str_of(rows[n].protocols), STR(""), 0};
         CHECK(invite_make(v.memory, v.folder, &g, v.now + HOUR_MS, &i, &token).code ==
               rows[n].code);
     }
     CHECK(inviter_count(&v) == 2);
-    invite_grant g = {STR("a"), STR("tns"), STR("")};
+    invite_grant g = {STR("a"), STR("tns"), STR(""), 0};
     invite i = inviter_addresses();
     i.addresses_count = 0;
     CHECK(invite_make(v.memory, v.folder, &g, v.now + HOUR_MS, &i, &token).code == ERR_LIMIT);
@@ -259,7 +259,7 @@ TEST(invite_store_has_a_limit)
 {
     inviter v;
     inviter_open(&v);
-    invite_grant g = {STR("a"), STR("tns"), STR("")};
+    invite_grant g = {STR("a"), STR("tns"), STR(""), 0};
     str token;
     for (size_t n = 0; n < INVITES_MAX; n++)
         (void)inviter_make(&v, "a", "tns", n == 0 ? 0 : HOUR_MS);

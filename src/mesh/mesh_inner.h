@@ -148,6 +148,7 @@ void asks_on_failure(mesh_engine *e, uint64_t number, err error);
 // A request for this node has come; `bytes` is taken.
 void incoming_open(mesh *node, message_kind kind, str from, buf *bytes, uint64_t ask, str reply);
 err ask_nobody(message_kind kind, char what[static 128]);
+void asks_fail(mesh_engine *e, err error); // all that wait now
 void asks_tick(mesh_engine *e, uint64_t now_ms);
 bool asks_leave(mesh *m); // true when there were some
 void incoming_leave(mesh *m);

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { DOWN_MS = 4000 };
+
 // ---- later
 
 static void nats_on_timer(void *data)
@@ -103,9 +105,23 @@ void nats_check_ready(nats_engine *n)
     (void)mesh_letter(&n->engine, letter_ready, 0);
 }
 
+// Long enough for another server to lead; then whoever asks is told, instead of waiting on.
+static void nats_on_down(void *data)
+{
+    nats_engine *n = data;
+    n->down_long = !nats_link_connected(n->link);
+    if (n->down_long)
+        asks_fail(&n->engine, fail(ERR_BUSY, 0, MESH_IS_DOWN));
+}
+
 static void nats_on_state(void *data, bool connected)
 {
     nats_engine *n = data;
+    n->down_long = false;
+    if (connected)
+        nats_later_cancel(&n->down);
+    else
+        nats_later(n, &n->down, DOWN_MS);
     log_line(n->log, LOG_INFO, connected ? "mesh connected" : "mesh disconnected", NULL);
     for (size_t i = 0; connected && i < n->shards->count; i++)
         if (n->logs[i] != NULL)
@@ -182,6 +198,7 @@ static void nats_close(mesh_engine *e)
     nats_engine *n = (nats_engine *)e;
     n->ready = NULL;
     n->lost = NULL;
+    nats_later_cancel(&n->down);
     for (size_t i = 0; i < n->shards->count; i++) {
         nats_log_close(n->logs[i]);
         n->logs[i] = NULL;
@@ -225,7 +242,6 @@ static err nats_start(nats_engine *n, const mesh_nats_settings *s)
         .data = n,
     };
     TRY(file_make_folders(n->folder, 0700));
-    TRY(timer_open(&n->timer, s->loop, nats_on_timer, n));
     TRY(nats_link_open(&n->link, &link));
     for (size_t i = 0; i < n->shards->count; i++)
         if (shards_reads(&n->shards->all[i], s->protocols))
@@ -250,7 +266,13 @@ err mesh_nats_open(mesh_engine **out, const mesh_nats_settings *s)
     n->universe = mesh_must_copy(s->universe);
     n->node = mesh_must_copy(s->node);
     n->protocols = mesh_must_copy(s->protocols);
+    n->down.run = nats_on_down;
+    n->down.data = n;
     n->snapshot_entries = s->snapshot_entries != 0 ? s->snapshot_entries : MESH_SNAPSHOT_ENTRIES;
+    if (e.code == OK)
+        e = timer_open(&n->timer, s->loop, nats_on_timer, n);
+    if (e.code == OK)
+        nats_later(n, &n->down, DOWN_MS);
     n->ready = s->ready;
     n->lost = s->lost;
     n->data = s->data;

@@ -12,6 +12,7 @@ enum {
     NAME_BYTES_MAX = 96,
 };
 
+#define MESH_IS_DOWN "no server of the mesh answers: is an elder up?"
 typedef struct nats_engine nats_engine;
 typedef struct nats_log nats_log;
 
@@ -37,7 +38,9 @@ struct nats_engine {
     later held_tick;
     chain subscriptions, held, laters;
     bool listening[MESSAGE_KINDS];
-    nats_subscription *beats;
+    nats_subscription *beats, *tips;
+    later down;     // asks fail once there was no server for a while:
+    bool down_long; // now
     timer *timer;
     uint64_t timer_due_ms;
     void (*ready)(void *data);
@@ -70,8 +73,9 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t shard) MUST_USE;
 void nats_log_close(nats_log *l); // what waits to be written is told ERR_CLOSED
 void nats_log_connected(nats_log *l);
 bool nats_log_caught_up(const nats_log *l);
-bool nats_log_follows(const nats_log *l);     // and it has just been heard
-uint64_t nats_log_applied(const nats_log *l); // up to here all is there
+bool nats_log_follows(const nats_log *l);      // and it has just been heard
+uint64_t nats_log_applied(const nats_log *l);  // up to here all is there
+void nats_log_tip(nats_log *l, uint64_t last); // the stream's leader says that it is so long
 // Nothing after this can be seen here yet: the store reads what it is given at any moment.
 uint64_t nats_log_visible(const nats_log *l);
 err nats_log_store(nats_log *l, store **out) MUST_USE; // ERR_BUSY: not caught up yet
@@ -95,17 +99,21 @@ struct nats_log {
     map *writers; // node and hex of a writer -> log_writer
     // following
     nats_subscription *delivery;
-    char *deliver_to, *consumer; // subject; the present consumer's name
-    uint64_t generation;         // of consumers made so far
-    uint64_t create_ms;          // how long the next may take to be made
-    uint64_t undoubted;          // entries up to here may name what did not come here
-    uint64_t asked;              // request that makes the next consumer; 0: none is under way
-    uint64_t delivered;          // messages of the present consumer
-    uint64_t heard_ms;           // when it last said anything
-    uint64_t taken;              // entry that the store was given last
-    uint64_t applied;            // entry whose changes are all there
-    uint64_t target;             // an entry that exists for sure (our own, acknowledged)
-    size_t applying;             // entries given to the store and not told yet
+    char *deliver_to, *consumer;      // subject; the present consumer's name
+    uint64_t generation;              // of consumers made so far
+    uint64_t create_ms;               // how long the next may take to be made
+    uint64_t undoubted;               // entries up to here may name what did not come here
+    uint64_t asked;                   // request that makes the next consumer; 0: none is under way
+    uint64_t delivered;               // messages of the present consumer
+    uint64_t heard_ms;                // when it last said anything
+    uint64_t taken;                   // entry that the store was given last
+    uint64_t applied;                 // entry whose changes are all there
+    uint64_t target;                  // an entry that exists for sure (our own, acknowledged)
+    uint64_t tip;                     // how long the stream is, as its leader says
+    uint64_t tip_explained;           // so long it is because of what is no entry
+    uint64_t behind_ms, behind_taken; // since when no entry came although the tip is further
+    unsigned behind_times;            // that a new consumer was made for it
+    size_t applying;                  // entries given to the store and not told yet
     bool following, caught_up, broken, closing;
     char *flow;  // a flow control message's reply subject, to be answered when there is room
     later watch; // looks whether the consumer still lives

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 enum {
+    BEHIND_MS = 750,       // after it an entry that should be there is overdue
+    BEHIND_TIMES = 4,      // of three replicas one may be behind
     BEAT_MS = 250,         // a consumer with nothing to deliver says so
     DEAD_MS = 3 * BEAT_MS, // without a word it is taken for lost
     CREATE_MS = 400,       // then twice that, and so on
@@ -319,6 +321,37 @@ static void log_on_delivery(void *data, const nats_message *m)
         log_catch_up(l);
 }
 
+// The leader says that the stream is longer than what we have seen. Entries that are on their way
+// come within the time; a consumer on a replica that fell behind for good never brings them, so
+// another is made. Pieces of snapshots make a stream longer too: after some tries it is that.
+static void log_look_behind(nats_log *l)
+{
+    uint64_t now = clock_now_ms();
+    if (l->tip <= l->taken)
+        l->behind_times = 0;
+    if (l->tip <= l->taken || l->tip <= l->tip_explained || l->taken != l->behind_taken) {
+        l->behind_taken = l->taken;
+        l->behind_ms = now;
+        return;
+    }
+    if (now - l->behind_ms < BEHIND_MS)
+        return;
+    l->behind_ms = now;
+    if (++l->behind_times > BEHIND_TIMES) {
+        l->behind_times = 0;
+        l->tip_explained = l->tip;
+        return;
+    }
+    log_line(l->n->log, LOG_INFO, "nothing comes although the log is longer: asked anew", "log",
+             str_of(l->name), NULL);
+    nats_log_restart(l, 0);
+}
+
+void nats_log_tip(nats_log *l, uint64_t last)
+{
+    l->tip = last;
+}
+
 static void log_on_watch(void *data)
 {
     nats_log *l = data;
@@ -328,6 +361,7 @@ static void log_on_watch(void *data)
     if (l->asked != 0)
         return; // it is being made: its own deadline counts
     uint64_t silent = clock_now_ms() - l->heard_ms;
+    log_look_behind(l);
     // An entry that is there for sure and does not come: its consumer went with a server.
     bool overdue = l->target > l->taken && silent > BEAT_MS / 2;
     if (silent > DEAD_MS || overdue)

@@ -108,8 +108,17 @@ static void asking_send(asking *k)
     (void)nats_request(n->link, &out, left, asking_on_reply, k);
 }
 
+static void letter_down(mesh_engine *e, letter *l)
+{
+    asks_on_failure(e, l->number, fail(ERR_BUSY, 0, MESH_IS_DOWN));
+}
+
 void nats_ask(mesh_engine *e, ask *a)
 {
+    if (((nats_engine *)e)->down_long) {
+        (void)mesh_letter(e, letter_down, a->number);
+        return;
+    }
     asking *k = mesh_must_take(sizeof *k);
     *k = (asking){.n = (nats_engine *)e,
                   .ask = a->number,
@@ -317,8 +326,19 @@ static void nats_on_beat(void *data, const nats_message *m)
                    lease_ms < UINT32_MAX ? lease_ms : UINT32_MAX);
 }
 
+static void nats_on_tip(void *data, const nats_message *m)
+{
+    nats_engine *n = data;
+    uint64_t last;
+    size_t which = shards_find(n->shards, str_from(m->subject, sizeof "tip." - 1));
+    if (which < n->shards->count && n->logs[which] != NULL &&
+        str_number(m->payload, &last).code == OK)
+        nats_log_tip(n->logs[which], last);
+}
+
 err nats_messages_open(nats_engine *n)
 {
+    TRY(nats_subscribe(&n->tips, n->link, STR("tip.*"), STR(""), nats_on_tip, n));
     const shard_bucket *b = shards_bucket(n->shards, STR("queue/"));
     size_t which = b == NULL ? n->shards->count : shards_find(n->shards, str_of(b->shard));
     if (which == n->shards->count || n->logs[which] == NULL)

@@ -50,15 +50,25 @@ static size_t items_left(cluster *c)
     return count;
 }
 
-// Another process that claims one item as this node, and beats until it is killed.
-static pid_t process_start(cluster *c, size_t node, uint64_t lease_ms, char claim[33])
+// Another process that, once it is told to, claims one item as this node and beats until it is
+// killed. It is forked before any node is open here: a child of several threads inherits their locks.
+typedef struct process {
+    pid_t child;
+    int go, claims;
+} process;
+
+static process process_fork(cluster *c, size_t node, uint64_t lease_ms)
 {
-    int ends[2];
-    CHECK(pipe(ends) == 0);
-    pid_t child = fork();
-    if (child == 0) {
+    int go[2], claims[2];
+    CHECK(pipe(go) == 0 && pipe(claims) == 0);
+    process p = {.child = fork(), .go = go[1], .claims = claims[0]};
+    CHECK(p.child >= 0);
+    if (p.child == 0) {
+        char byte;
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        worker w = {.tell = ends[1]};
+        worker w = {.tell = claims[1]};
+        if (read(go[0], &byte, 1) != 1)
+            _exit(1);
         CHECK(loop_open(&c->loop).code == OK);
         mesh *m = node_open(c, node);
         CHECK(mesh_claims_open(&w.claims, m, STR("jobs"), 1, lease_ms, on_item, &w).code == OK);
@@ -67,32 +77,39 @@ static pid_t process_start(cluster *c, size_t node, uint64_t lease_ms, char clai
             mesh_claim_beat(w.claims, str_of(w.id), str_of(w.claim));
         }
     }
-    (void)close(ends[1]);
-    claim[32] = '\0';
-    CHECK(child > 0 && read(ends[0], claim, 32) == 32);
-    (void)close(ends[0]);
-    return child;
+    (void)close(go[0]);
+    (void)close(claims[1]);
+    return p;
 }
 
-static void process_kill(pid_t child)
+static void process_go(process *p, char claim[33])
 {
-    (void)kill(child, SIGKILL);
-    (void)waitpid(child, NULL, 0);
+    claim[32] = '\0';
+    CHECK(write(p->go, "g", 1) == 1 && read(p->claims, claim, 32) == 32);
+    (void)close(p->go);
+    (void)close(p->claims);
+}
+
+static void process_kill(const process *p)
+{
+    (void)kill(p->child, SIGKILL);
+    (void)waitpid(p->child, NULL, 0);
 }
 
 TEST(nats_items_of_a_process_that_dies_are_done_by_another)
 {
     cluster c;
     cluster_open(&c, 1);
+    process one = process_fork(&c, 1, LEASE_MS), two = process_fork(&c, 1, LONG_MS);
     mesh *a = node_open(&c, 0);
     char claim[33];
     worker w = {.tell = -1};
     item_add(&c, "j1");
-    pid_t child = process_start(&c, 1, LEASE_MS, claim);
+    process_go(&one, claim);
     CHECK(mesh_claims_open(&w.claims, a, STR("jobs"), 1, LEASE_MS, on_item, &w).code == OK);
     cluster_rest(&c, 2 * LEASE_MS); // beats of the other process keep it
     CHECK(w.got == 0);
-    process_kill(child);
+    process_kill(&one);
     uint64_t start = clock_now_ms();
     cluster_wait(&c, &w.got, 1, WAIT_MS);
     CHECK(w.attempt == 2 && strcmp(w.id, "j1") == 0 && clock_now_ms() - start < 3 * LEASE_MS);
@@ -107,8 +124,8 @@ TEST(nats_items_of_a_process_that_dies_are_done_by_another)
 
     // The same node again, long before its lease ends: what it held is its own at once.
     item_add(&c, "j2");
-    child = process_start(&c, 1, LONG_MS, claim);
-    process_kill(child);
+    process_go(&two, claim);
+    process_kill(&two);
     worker again = {.tell = -1};
     mesh *b = node_open(&c, 1);
     start = clock_now_ms();

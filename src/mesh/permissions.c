@@ -124,6 +124,7 @@ static void put_messages_served(json_writer *w, unsigned role)
             put(w, "ask.%s.any.*", info->name);
     }
     put(w, "tell.*.*");
+    put(w, "tip.*"); // how long the logs are
 }
 
 void permissions_write_streams(json_writer *w, const shards *s)

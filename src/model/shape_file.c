@@ -46,6 +46,7 @@ static const shape_field fields[] = {
     {"ports/dns", FIELD_PORT, AT(dns), 0, 0, false},
     {"gateway-port", FIELD_PORT, AT(gateway_port), 0, 0, false},
     {"servers", FIELD_ADDRESSES, AT(servers), 0, 0, true},
+    {"authority", FIELD_NAME, AT(authority), 0, 0, false},
     {"elder/client", FIELD_ADDRESS, AT(elder_client), 0, 0, false},
     {"elder/route", FIELD_ADDRESS, AT(elder_route), 0, 0, false},
     {"elder/routes", FIELD_ADDRESSES, AT(elder_routes), 0, 0, false},

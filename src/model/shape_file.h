@@ -31,6 +31,8 @@ typedef struct shape {
     uint64_t main, http, dns; // ports; 0: no such door (main: the port of p2p-listen)
     uint64_t gateway_port;    // of a gateway: its friendly door, 0: none
     shape_addresses servers;  // of the mesh
+    str authority; // short name of the node that renews certificates and has the deny list; empty:
+                   // whoever made this node's files does, on this machine
     shape_address elder_client, elder_route; // of an elder: where its server listens
     shape_addresses elder_routes;            // the other elders
     uint64_t elder_election_ms;

@@ -18,6 +18,8 @@ enum {
     HEARTBEAT_MS = 2000,
     HEARTBEAT_FIRST_MS = 50,
     CERTIFICATE_DAYS = 30,
+    DRAIN_MS_MAX = 25 * 1000, // then it is said that something is still under way
+    DRAIN_GRACE_MS = 1500,    // until others have heard, and what they had sent has ended
     RENEW_MS = CERTIFICATE_DAYS * 12 * 60 * 60 * 1000ULL, // at half of its life
 };
 
@@ -32,8 +34,10 @@ struct node {
     bool opened;      // the protocol
     p2p_door *p2p;
     http_server *http;
-    timer *beat, *renew;
+    timer *beat, *renew, *drain;
     uint64_t beat_ms; // until the next one
+    bool draining, idle;
+    mesh_incoming *drain_in; // who asked for it waits
     protocol_doors doors;
     uint64_t started_real_ms;
     void (*closed)(void *data);
@@ -65,8 +69,12 @@ static void node_tell(struct node *n, bool leaving)
         .address = str_of(n->doors.address),
         .copies = n->settings.copies,
         .started_real_ms = n->started_real_ms,
-        .leaving = leaving,
+        .leaving = leaving || n->draining,
+        .version = STR(VERSION),
+        .draining = n->draining && !leaving,
     };
+    if (n->settings.identity.until_real_ms != NULL)
+        beat.certificate_real_ms = n->settings.identity.until_real_ms(n->settings.identity.data);
     beat.doors.at = doors;
     if (n->doors.dns != 0)
         doors[beat.doors.count++] = (door_record){STR("dns"), n->doors.dns};
@@ -86,6 +94,52 @@ static void node_on_beat(void *data)
     timer_start(n->beat, n->beat_ms, 0);
 }
 
+// ---- draining
+
+static void node_on_drained(void *data)
+{
+    struct node *n = data;
+    mesh_incoming *in = n->drain_in;
+    n->drain_in = NULL;
+    node_drain_reply reply = {.node = n->full_name, .idle = n->idle};
+    if (in != NULL)
+        mesh_answer(in, &reply);
+}
+
+static void node_on_idle(void *data)
+{
+    struct node *n = data;
+    n->idle = true;
+    if (n->drain_in != NULL)
+        timer_start(n->drain, DRAIN_GRACE_MS, 0);
+}
+
+static void
+node_on_drain(void *data, mesh_incoming *in, const message_header *header, const void *fields)
+{
+    (void)header;
+    (void)fields;
+    struct node *n = data;
+    const protocol *p = n->settings.protocol;
+    if (n->settings.elder || n->drain_in != NULL) {
+        mesh_answer_err(in, n->settings.elder
+                                ? fail(ERR_UNSUPPORTED, 0, "an elder keeps the records: it stays")
+                                : fail(ERR_BUSY, 0, "it is being drained already"));
+        return;
+    }
+    bool first = !n->draining;
+    n->draining = true;
+    n->drain_in = in;
+    node_tell(n, false);
+    timer_start(n->drain, DRAIN_MS_MAX, 0);
+    if (first)
+        log_line(n->log, LOG_INFO, "draining", NULL);
+    if (first && p != NULL && p->drain != NULL)
+        p->drain(n->state, node_on_idle, n);
+    else if (n->idle || p == NULL || p->drain == NULL)
+        node_on_idle(n);
+}
+
 static err
 node_issue(void *data, arena *a, str name, str protocols, str *certificate_pem, str *key_pem)
 {
@@ -94,7 +148,10 @@ node_issue(void *data, arena *a, str name, str protocols, str *certificate_pem, 
 
 node_identity node_identity_of(authority *issuer)
 {
-    return (node_identity){node_issue, issuer, authority_certificate(issuer), RENEW_MS};
+    return (node_identity){.issue = node_issue,
+                           .data = issuer,
+                           .ca_pem = authority_certificate(issuer),
+                           .renew_ms = RENEW_MS};
 }
 
 static err node_certificate(struct node *n, arena *a, str *certificate, str *key)
@@ -229,10 +286,14 @@ static err node_open_http(struct node *n)
 {
     OWNED(fd_drop) int fd = -1;
     TRY(socket_listen(n->settings.doors.address, n->settings.doors.http, false, &fd));
+    OWNED(fd_drop) int also = -1;
+    if (n->doors.also != NULL)
+        TRY(socket_listen(n->doors.also, n->settings.doors.http, false, &also));
     http_server_settings settings = {
         .loop = n->settings.loop, .handler = node_on_http, .data = n, .server_name = "ctau"};
     TRY(http_server_open(&n->http, &settings));
-    return http_server_listen(n->http, fd_move(&fd), NULL, n);
+    TRY(http_server_listen(n->http, fd_move(&fd), NULL, n));
+    return also < 0 ? ok() : http_server_listen(n->http, fd_move(&also), NULL, n);
 }
 
 static err node_open_protocol(struct node *n)
@@ -266,7 +327,10 @@ static err node_start(struct node *n)
     TRY(file_make_folders(s->folder, 0700));
     TRY(mesh_join(&n->mesh, s->mesh, n->full_name, str_of(node_protocol(n))));
     TRY(mesh_serve(n->mesh, MSG_node_ping, node_on_ping, n));
+    TRY(timer_open(&n->drain, s->loop, node_on_drained, n));
+    TRY(mesh_serve(n->mesh, MSG_node_drain, node_on_drain, n));
     n->doors.address = s->doors.address;
+    n->doors.also = s->doors.also;
     bool own = p != NULL && p->own_http;
     if (node_is_with_workers(n))
         TRY(node_open_workers(n));
@@ -293,6 +357,7 @@ static void node_free(struct node *n)
 {
     timer_close(n->beat);
     timer_close(n->renew);
+    timer_close(n->drain);
     if (n->workers != NULL)
         workers_leave(n->workers, node_is_gateway(n));
     if (n->http != NULL)
@@ -319,6 +384,7 @@ void node_close(node *n, void (*closed)(void *data), void *data)
 {
     n->closed = closed;
     n->closed_data = data;
+    timer_stop(n->drain);
     node_tell(n, true);
     if (n->http != NULL)
         http_server_close(n->http);

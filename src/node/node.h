@@ -15,7 +15,8 @@ typedef struct node_identity {
     // the arena.
     err (*issue)(void *data, arena *a, str name, str protocols, str *certificate_pem, str *key_pem);
     void *data;
-    str ca_pem;        // lives as long as the node
+    str ca_pem;                            // lives as long as the node
+    uint64_t (*until_real_ms)(void *data); // when the newest one ends; NULL: nobody says
     uint64_t renew_ms; // asked again so often; 0: whoever gave it calls node_renew
 } node_identity;
 // The universe's own authority, in this process: 30 days, renewed at half of it.

@@ -15,6 +15,7 @@
 #include "mesh/mesh.h"
 #include "node/elder.h"
 #include "node/node.h"
+#include "node/remote.h"
 #include "worker/workers.h"
 
 #include <errno.h>
@@ -28,22 +29,26 @@
 enum { PROCESS_MEMORY_BYTES = 256 * 1024, PROCESS_RENEW_MS = 10 * 1000 };
 enum { PROCESS_TABLE_STEP_MS = 5, PROCESS_TABLE_MS_MAX = 5000 }; // of the first routes or backends
 
+#define LOOPBACK "127.0.0.1"
+
 struct process {
     process_settings settings;
     arena *memory;
     char problem[PROCESS_PROBLEM_TEXT];
     const char *folder, *keys, *blobs_folder, *repositories, *deny_path;
-    const char *host;
+    const char *host, *also; // what its doors listen at; NULL: nowhere else
     unsigned char secret[SEAL_KEY_BYTES];
     const protocol *protocol; // NULL: a simple
     int lock;
     keyring *keyring;
+    str authority; // PEM; outlives renewed keyrings
     elder_server *elder;
     mesh_engine *mesh;
     blobs *blobs;
     deny *deny;
     workers *workers;
     node *node;
+    remote *remote; // NULL: the authority is on this machine
     timer *renew, *table;
     uint64_t table_from_ms;
     struct renewal *renewing;
@@ -84,6 +89,9 @@ static err process_paths(struct process *p)
     p->keys = process_path(p, STR(""), "keys");
     p->deny_path = process_path(p, STR("deny"), "");
     p->host = str_c(p->memory, s->listen.at[0].host);
+    // People of this machine find what is public by names that end in .localhost.
+    if (p->host != NULL && strcmp(p->host, LOOPBACK) != 0 && strcmp(p->host, "0.0.0.0") != 0)
+        p->also = LOOPBACK;
     if (p->folder == NULL || p->keys == NULL || p->deny_path == NULL || p->host == NULL)
         return fail(ERR_LIMIT, 0, "path too long");
     p->blobs_folder = s->blobs.len > 0 ? process_path(p, s->blobs, "")
@@ -128,7 +136,10 @@ static err process_identity(struct process *p)
 {
     keyring_settings settings = process_keyring(p);
     err e = keyring_load(&p->keyring, &settings, clock_real_ms());
-    return e.code == OK ? e : process_fail(p, e, "%s (%s)", e.what, p->keys);
+    if (e.code != OK)
+        return process_fail(p, e, "%s (%s)", e.what, p->keys);
+    p->authority = str_copy(p->memory, keyring_authority(p->keyring));
+    return p->authority.at != NULL ? ok() : fail(ERR_MEMORY, 0, "authority");
 }
 
 static err process_secret(struct process *p)
@@ -159,6 +170,12 @@ static err process_issue(void *data, arena *a, str name, str protocols, str *cer
     *certificate = str_copy(a, keyring_certificate(p->keyring));
     *key = str_copy(a, keyring_key(p->keyring));
     return certificate->at == NULL || key->at == NULL ? fail(ERR_MEMORY, 0, "certificate") : ok();
+}
+
+static uint64_t process_until(void *data)
+{
+    const struct process *p = data;
+    return keyring_not_after_real_ms(p->keyring);
 }
 
 // Reads the keyring again on a helper thread.
@@ -231,7 +248,7 @@ static err process_workers(struct process *p)
         .log = p->settings.log,
         .program = p->settings.program,
         .universe = s->universe,
-        .ca_pem = keyring_authority(p->keyring),
+        .ca_pem = p->authority,
         .slots = s->workers,
         .deny = p->deny,
         .request_log = s->request_log,
@@ -239,7 +256,10 @@ static err process_workers(struct process *p)
     TRY(workers_open(&p->workers, &settings));
     if (s->gateway_port == 0)
         return ok();
-    return workers_listen(p->workers, WORKER_GATEWAY_HTTP, p->host, (uint16_t)s->gateway_port);
+    TRY(workers_listen(p->workers, WORKER_GATEWAY_HTTP, p->host, (uint16_t)s->gateway_port));
+    return p->also == NULL ? ok()
+                           : workers_listen(p->workers, WORKER_GATEWAY_HTTP, p->also,
+                                            (uint16_t)s->gateway_port);
 }
 
 // Which of our ports somebody else has.
@@ -268,7 +288,10 @@ static err process_node(struct process *p)
         .loop = p->settings.loop,
         .mesh = p->mesh,
         .deny = p->deny,
-        .identity = {.issue = process_issue, .data = p, .ca_pem = keyring_authority(p->keyring)},
+        .identity = {.issue = process_issue,
+                     .data = p,
+                     .ca_pem = p->authority,
+                     .until_real_ms = process_until},
         .blobs = p->blobs,
         .log = p->settings.log,
         .protocol = p->protocol,
@@ -283,11 +306,27 @@ static err process_node(struct process *p)
         .secrets_key = s->secrets.len > 0 ? (const char *)p->secret : NULL,
         .copies = s->copies,
         .doors = {.address = p->host,
+                  .also = p->also,
                   .p2p = (uint16_t)s->main,
                   .http = (uint16_t)s->http,
                   .dns = (uint16_t)s->dns},
     };
     return node_open(&p->node, &settings);
+}
+
+static err process_remote(struct process *p)
+{
+    remote_settings settings = {
+        .loop = p->settings.loop,
+        .log = p->settings.log,
+        .mesh = node_mesh(p->node),
+        .authority = p->settings.shape->authority,
+        .deny_path = p->deny_path,
+        .keyring = process_keyring(p),
+        .renewed = process_on_renew,
+        .data = p,
+    };
+    return settings.authority.len == 0 ? ok() : remote_open(&p->remote, &settings);
 }
 
 static err process_named(struct process *p, err e)
@@ -318,6 +357,8 @@ static err process_serve(struct process *p)
         e = process_workers(p);
     if (e.code == OK)
         e = process_node(p);
+    if (e.code == OK)
+        e = process_remote(p);
     if (e.code == OK && p->workers != NULL) {
         p->table_from_ms = loop_now_ms(p->settings.loop);
         e = timer_open(&p->table, p->settings.loop, process_on_table, p);
@@ -361,7 +402,7 @@ static err process_mesh(struct process *p)
         .protocols = process_protocols(p),
         .certificate_pem = keyring_certificate(p->keyring),
         .key_pem = keyring_key(p->keyring),
-        .ca_pem = keyring_authority(p->keyring),
+        .ca_pem = p->authority,
         .servers = servers,
         .servers_count = s->servers.count,
         .ready = process_on_mesh,
@@ -457,6 +498,7 @@ err process_open(process **out, const process_settings *settings)
 static void process_free(void *data)
 {
     struct process *p = data;
+    remote_free(p->remote);
     if (p->blobs != NULL)
         blobs_close(p->blobs);
     deny_close(p->deny);
@@ -498,14 +540,23 @@ static void process_on_node_closed(void *data)
         process_leave(p);
 }
 
-static void process_on_workers_closed(void *data)
+static void process_on_remote_closed(void *data)
 {
     struct process *p = data;
-    p->workers = NULL;
     if (p->node != NULL)
         node_close(p->node, process_on_node_closed, p);
     else
         process_on_node_closed(p);
+}
+
+static void process_on_workers_closed(void *data)
+{
+    struct process *p = data;
+    p->workers = NULL;
+    if (p->remote != NULL)
+        remote_close(p->remote, process_on_remote_closed, p);
+    else
+        process_on_remote_closed(p);
 }
 
 static void process_on_closed_part(struct process *p)

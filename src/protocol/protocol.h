@@ -27,6 +27,7 @@ typedef struct protocol_context {
 // Ports this node was given (0: none).
 typedef struct protocol_doors {
     const char *address;
+    const char *also; // public doors are open there as well: loopback, when `address` is not; NULL
     uint16_t http, p2p, dns;
 } protocol_doors;
 
@@ -38,6 +39,9 @@ typedef struct protocol {
     err (*open)(void **state, const protocol_context *context);
     // Stops; calls `closed(data)` once when nothing of it runs any more (may be at once).
     void (*close)(void *state, void (*closed)(void *data), void *data);
+    // No new work is taken from now on; `idle(data)` once when nothing is under way any more, maybe
+    // within the call, never after close. NULL: what it does ends by itself.
+    void (*drain)(void *state, void (*idle)(void *data), void *data);
     // Answers its public HTTP door; NULL: it has none. Authentication is its own matter.
     void (*http)(void *state, http_exchange *x);
     // Opens its own public sockets (substrate, gateway, seer's dns): the node does not listen for

@@ -130,7 +130,7 @@ err publish_now(workers *w) MUST_USE; // makes the next snapshot and sends it
 void publish_soon(workers *w);        // once for all calls of this turn
 void publish_cancel(workers *w);
 // denied.c
-void denied_tell(slot *s);     // one that has just started
-void denied_look(workers *w);  // tells all when the list has changed
+void denied_tell(slot *s);    // one that has just started
+void denied_look(workers *w); // tells all when the list has changed
 // workers.c
 void workers_slot_gone(workers *w);

@@ -263,6 +263,8 @@ static err gateway_start(gateway *g)
     TRY(mesh_listen(g->context.mesh, MSG_seer_heartbeat, gateway_on_beat, g));
     if (d->http != 0)
         TRY(workers_listen(g->workers, WORKER_GATEWAY_HTTP, d->address, d->http));
+    if (d->http != 0 && d->also != NULL)
+        TRY(workers_listen(g->workers, WORKER_GATEWAY_HTTP, d->also, d->http));
     if (d->p2p != 0)
         TRY(workers_listen(g->workers, WORKER_GATEWAY_P2P, d->address, d->p2p));
     workers_on_gone(g->workers, true, gateway_on_gone, g);

@@ -207,6 +207,18 @@ static void hoarder_on_tick(void *data)
     struct hoarder *h = data;
     keepers_tick(h);
     repair_tick(h);
+    repair_check_idle(h);
+}
+
+// Its blobs get other places as if it were gone, except that it is still there to be read from.
+static void hoarder_drain(void *state, void (*idle)(void *data), void *data)
+{
+    struct hoarder *h = state;
+    h->draining = true;
+    h->idle = idle;
+    h->idle_data = data;
+    h->walk_next_ms = 0;
+    hoarder_on_tick(h);
 }
 
 static err hoarder_serve(struct hoarder *h)
@@ -269,4 +281,5 @@ static void hoarder_close(void *state, void (*closed)(void *data), void *data)
     closed(data);
 }
 
-const protocol protocol_hoarder = {.name = "hoarder", .open = hoarder_open, .close = hoarder_close};
+const protocol protocol_hoarder = {
+    .name = "hoarder", .open = hoarder_open, .close = hoarder_close, .drain = hoarder_drain};

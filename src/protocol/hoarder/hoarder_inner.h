@@ -65,7 +65,10 @@ struct hoarder {
     bool walking, repairing, walk_again;
     char walk_after[SHA256_HEX + 1];
     uint64_t walk_next_ms, repaired;
-    uint64_t members; // what was known of the hoarders at the last tick
+    uint64_t members;         // what was known of the hoarders at the last tick
+    bool draining;            // others take what is here
+    void (*idle)(void *data); // until they have; NULL: nobody waits
+    void *idle_data;
 };
 
 // errand.c
@@ -102,7 +105,8 @@ err placement_update(struct hoarder *h,
 err stash_serve(struct hoarder *h) MUST_USE;
 // repair.c
 void repair_tick(struct hoarder *h);
-void repair_walk(void *data); // of the timer `walk`
+void repair_walk(void *data);              // of the timer `walk`
+void repair_check_idle(struct hoarder *h); // draining: whether no record names this hoarder
 // collect.c
 err collection_start(struct hoarder *h, mesh_incoming *in, bool dry) MUST_USE;
 void collection_leave(struct hoarder *h);

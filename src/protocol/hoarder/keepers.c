@@ -15,10 +15,10 @@ keeper *keepers_find(keepers *p, str name)
 }
 
 // Nobody is gone before we have listened for as long as that takes.
-static void keepers_add(struct hoarder *h, keepers *p, str name, uint64_t seen_ms, bool leaving)
+static keeper *keepers_add(struct hoarder *h, keepers *p, str name, uint64_t seen_ms, bool leaving)
 {
     if (name.at == NULL || p->count == HOARDERS_MAX || keepers_find(p, name) != NULL)
-        return;
+        return NULL;
     uint64_t now = loop_now_ms(h->context.loop);
     uint64_t since = seen_ms > h->opened_ms ? seen_ms : h->opened_ms;
     p->at[p->count++] = (keeper){
@@ -26,6 +26,7 @@ static void keepers_add(struct hoarder *h, keepers *p, str name, uint64_t seen_m
         .healthy = seen_ms != 0 && !leaving && now - seen_ms <= h->healthy_ms,
         .gone = now - since > h->gone_ms,
     };
+    return &p->at[p->count - 1];
 }
 
 void keepers_know(struct hoarder *h, arena *a, keepers *out)
@@ -34,14 +35,18 @@ void keepers_know(struct hoarder *h, arena *a, keepers *out)
     mesh_peer peer;
     store_entry *listed;
     *out = (keepers){.count = 1};
-    out->at[0] = (keeper){.name = h->self, .healthy = true};
+    // Who drains counts as gone, and is still there to be copied from.
+    out->at[0] = (keeper){.name = h->self, .healthy = true, .gone = h->draining};
     while (mesh_peer_next(h->context.mesh, &at, &peer))
-        if (str_is(peer.protocol, STR("hoarder")))
-            keepers_add(h, out, str_copy(a, peer.name), peer.seen_ms, peer.leaving);
+        if (str_is(peer.protocol, STR("hoarder"))) {
+            keeper *k = keepers_add(h, out, str_copy(a, peer.name), peer.seen_ms, peer.leaving);
+            if (k != NULL && peer.draining)
+                k->gone = true;
+        }
     err e = mesh_list(h->context.mesh, STR("hoarder.node"), STR(""), STR(""), HOARDERS_MAX, false,
                       a, &listed, &count);
     for (size_t i = 0; e.code == OK && i < count; i++)
-        keepers_add(h, out, listed[i].key, 0, false);
+        (void)keepers_add(h, out, listed[i].key, 0, false);
 }
 
 static int keepers_by_weight(const void *a, const void *b)
@@ -83,7 +88,8 @@ void keepers_tick(struct hoarder *h)
     keepers known;
     if (arena_open(&a, PLACE_BYTES_MAX).code != OK)
         return;
-    if (mesh_get(h->context.mesh, STR("hoarder.node"), h->self, a, &mine).code == ERR_ABSENT) {
+    if (!h->draining &&
+        mesh_get(h->context.mesh, STR("hoarder.node"), h->self, a, &mine).code == ERR_ABSENT) {
         store_change note = record_put(STR("hoarder.node"), h->self, STR("{}"), 0);
         mesh_commit(h->context.mesh, &note, 1, keepers_on_noted, NULL);
     }

@@ -7,6 +7,8 @@
 #include "base/str.h"
 #include "protocol/hoarder/hoarder_inner.h"
 
+#include <stdio.h>
+
 struct repair {
     errand errand;
     placement_change change;
@@ -120,7 +122,8 @@ repair_find(struct hoarder *h, keepers *known, const placement *p, str hash, str
         return REPAIR_NOTHING;
     if (lacks && target->at != NULL)
         return REPAIR_COPY;
-    return there < p->count ? REPAIR_NOTE : REPAIR_NOTHING;
+    // The last one that has it keeps it, draining or not.
+    return there > 0 && there < p->count ? REPAIR_NOTE : REPAIR_NOTHING;
 }
 
 static err repair_begin(
@@ -213,6 +216,40 @@ void repair_walk(void *data)
         h->walking = false;
     if (!h->walking && h->walk_again)
         timer_start(h->walk, 1, 0);
+}
+
+// Without another hoarder there is nobody to hand anything to: what is here stays here.
+void repair_check_idle(struct hoarder *h)
+{
+    OWNED(arena_drop) arena *a = NULL;
+    char after[SHA256_HEX + 1] = "";
+    keepers known;
+    bool others = false;
+    size_t count = 0;
+    if (h->idle == NULL || arena_open(&a, (size_t)4 << 20).code != OK)
+        return;
+    keepers_know(h, a, &known);
+    for (size_t i = 0; i < known.count; i++)
+        others = others || (known.at[i].healthy && !known.at[i].gone);
+    do {
+        store_entry *entries;
+        arena_reset(a);
+        if (mesh_list(h->context.mesh, STR("hoarder.blob"), STR(""), str_of(after), REPAIR_PAGE,
+                      false, a, &entries, &count)
+                .code != OK)
+            return;
+        for (size_t i = 0; i < count && others; i++) {
+            placement p;
+            placement_read(a, entries[i].value, &p);
+            if (placement_has(&p, h->self))
+                return;
+        }
+        if (count > 0)
+            (void)snprintf(after, sizeof(after), "%.*s", STR_ARG(entries[count - 1].key));
+    } while (count == REPAIR_PAGE && others);
+    void (*idle)(void *data) = h->idle;
+    h->idle = NULL;
+    idle(h->idle_data);
 }
 
 // What is known of the hoarders, in one number.

@@ -6,9 +6,34 @@
 
 #include <stdlib.h>
 
+enum { DRAINING_PAUSE_MS = 500 };
+
 static void monkey_on_item(void *data, const mesh_item *item)
 {
-    monkey_job_start(data, item);
+    struct monkey *m = data;
+    if (m->idle != NULL)
+        mesh_claim_return(m->claims, item->id, item->claim, DRAINING_PAUSE_MS);
+    else
+        monkey_job_start(m, item);
+}
+
+static void monkey_check_idle(struct monkey *m)
+{
+    void (*idle)(void *data) = m->idle;
+    if (m->jobs != NULL || idle == NULL || m->claims == NULL || m->closed != NULL)
+        return;
+    mesh_claims_close(m->claims);
+    m->claims = NULL;
+    idle(m->idle_data);
+}
+
+// What comes meanwhile goes back to the queue, for another monkey.
+static void monkey_drain(void *state, void (*idle)(void *data), void *data)
+{
+    struct monkey *m = state;
+    m->idle = idle;
+    m->idle_data = data;
+    monkey_check_idle(m);
 }
 
 static void monkey_on_beat(void *data)
@@ -116,7 +141,8 @@ static void monkey_close(void *state, void (*closed)(void *data), void *data)
     }
     m->closed = closed;
     m->closed_data = data;
-    mesh_claims_close(m->claims);
+    if (m->claims != NULL)
+        mesh_claims_close(m->claims);
     m->claims = NULL;
     builder_close(m->builder);
     m->builder = NULL;
@@ -157,7 +183,10 @@ void monkey_job_free(struct monkey_job *j)
         void *data = m->closed_data;
         monkey_free(m);
         closed(data);
+    } else {
+        monkey_check_idle(m);
     }
 }
 
-const protocol protocol_monkey = {.name = "monkey", .open = monkey_open, .close = monkey_close};
+const protocol protocol_monkey = {
+    .name = "monkey", .open = monkey_open, .close = monkey_close, .drain = monkey_drain};

@@ -73,6 +73,8 @@ struct monkey {
     protocol_context context;
     builder *builder;
     mesh_claims *claims;
+    void (*idle)(void *data); // set: it is drained
+    void *idle_data;
     timer *beat;
     struct monkey_job *jobs;
     uint64_t done, failed;

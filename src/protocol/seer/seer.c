@@ -47,6 +47,8 @@ static void seer_on_question(void *data, const dns_question *q, dns_answer *a)
 
 static str seer_detail(arena *a, const struct seer_node *n, uint64_t now_ms)
 {
+    if (n->draining)
+        return STR("draining");
     if (n->leaving)
         return STR("left");
     if (n->healthy)
@@ -76,6 +78,9 @@ static err seer_nodes(struct seer *s, arena *a, str kind, seer_nodes_reply *repl
             .seen_real_ms = n->seen_real_ms,
             .started_real_ms = n->started_real_ms,
             .detail = seer_detail(a, n, now_ms),
+            .version = n->version,
+            .certificate_real_ms = n->certificate_real_ms,
+            .draining = n->draining,
         };
     }
     return ok();
@@ -182,12 +187,15 @@ static err seer_start(struct seer *s)
         .answerer = seer_on_question,
         .data = s,
     };
-    return dns_server_open(&s->dns, &settings);
+    TRY(dns_server_open(&s->dns, &settings));
+    settings.address = doors->also;
+    return doors->also == NULL ? ok() : dns_server_open(&s->dns_also, &settings);
 }
 
 static void seer_free(struct seer *s)
 {
     dns_server_close(s->dns);
+    dns_server_close(s->dns_also);
     mesh_watch_close(s->routes);
     mesh_watch_close(s->claims);
     seer_names_close(&s->names);

@@ -16,10 +16,11 @@ enum {
 
 // ---- the table of nodes: who said what when. Time is an argument (monotonic), so tests own it.
 struct seer_node {
-    str name, protocol, address; // "tns@blackhole", "tns", "127.0.0.1"; in `text`
-    uint64_t copies, started_real_ms;
+    // "tns@blackhole", "tns", "127.0.0.1", "0.4.0"; in `text`
+    str name, protocol, address, version;
+    uint64_t copies, started_real_ms, certificate_real_ms;
     uint64_t seen_ms, seen_real_ms;
-    bool healthy, leaving;
+    bool healthy, leaving, draining;
     door_record doors[SEER_DOORS_MAX];
     size_t doors_count;
     char text[];
@@ -77,7 +78,7 @@ struct seer {
     struct seer_table table;
     struct seer_names names;
     mesh_watch *routes, *claims;
-    dns_server *dns;
+    dns_server *dns, *dns_also;
     arena *memory;       // the texts below
     str zone;            // "blackhole.localtau"
     str services;        // "tau.blackhole.localtau"

@@ -27,7 +27,8 @@ void seer_table_close(struct seer_table *t)
 static bool seer_beat_is_valid(const seer_heartbeat *b)
 {
     if (b->name.len == 0 || b->name.len > NAME_BYTES_MAX || b->protocol.len > WORD_BYTES_MAX ||
-        b->address.len > WORD_BYTES_MAX || b->doors.count > SEER_DOORS_MAX)
+        b->address.len > WORD_BYTES_MAX || b->version.len > WORD_BYTES_MAX ||
+        b->doors.count > SEER_DOORS_MAX)
         return false;
     for (size_t i = 0; i < b->doors.count; i++)
         if (b->doors.at[i].name.len > WORD_BYTES_MAX || b->doors.at[i].port > PORT_MAX)
@@ -46,7 +47,7 @@ static str seer_node_keep(struct seer_node *n, size_t *used, str text)
 
 static struct seer_node *seer_node_make(const seer_heartbeat *b)
 {
-    size_t bytes = b->name.len + b->protocol.len + b->address.len, used = 0;
+    size_t bytes = b->name.len + b->protocol.len + b->address.len + b->version.len, used = 0;
     for (size_t i = 0; i < b->doors.count; i++)
         bytes += b->doors.at[i].name.len;
     struct seer_node *n = calloc(1, sizeof(*n) + bytes);
@@ -55,7 +56,9 @@ static struct seer_node *seer_node_make(const seer_heartbeat *b)
     n->name = seer_node_keep(n, &used, b->name);
     n->protocol = seer_node_keep(n, &used, b->protocol);
     n->address = seer_node_keep(n, &used, b->address);
+    n->version = seer_node_keep(n, &used, b->version);
     n->copies = b->copies;
+    n->certificate_real_ms = b->certificate_real_ms;
     n->started_real_ms = b->started_real_ms;
     for (size_t i = 0; i < b->doors.count; i++) {
         n->doors[i].name = seer_node_keep(n, &used, b->doors.at[i].name);
@@ -68,8 +71,9 @@ static struct seer_node *seer_node_make(const seer_heartbeat *b)
 static bool seer_node_says(const struct seer_node *n, const seer_heartbeat *b)
 {
     bool same = str_is(n->protocol, b->protocol) && str_is(n->address, b->address) &&
-                n->copies == b->copies && n->started_real_ms == b->started_real_ms &&
-                n->doors_count == b->doors.count;
+                str_is(n->version, b->version) && n->copies == b->copies &&
+                n->certificate_real_ms == b->certificate_real_ms &&
+                n->started_real_ms == b->started_real_ms && n->doors_count == b->doors.count;
     for (size_t i = 0; same && i < n->doors_count; i++)
         same = str_is(n->doors[i].name, b->doors.at[i].name) &&
                n->doors[i].port == b->doors.at[i].port;
@@ -106,6 +110,7 @@ err seer_table_beat(struct seer_table *t,
     }
     n->healthy = healthy;
     n->leaving = beat->leaving;
+    n->draining = beat->draining;
     n->seen_ms = now_ms;
     n->seen_real_ms = now_real_ms;
     uint64_t next_ms = now_ms + (healthy ? SEER_HEALTHY_MS : SEER_FORGET_MS);

@@ -306,6 +306,8 @@ static err substrate_doors(substrate *s)
         return fail(ERR_UNSUPPORTED, 0, "substrate needs workers");
     if (d->http != 0)
         TRY(workers_listen(s->workers, WORKER_SUBSTRATE_HTTP, d->address, d->http));
+    if (d->http != 0 && d->also != NULL)
+        TRY(workers_listen(s->workers, WORKER_SUBSTRATE_HTTP, d->also, d->http));
     if (d->p2p != 0)
         TRY(workers_listen(s->workers, WORKER_SUBSTRATE_P2P, d->address, d->p2p));
     workers_events events = {

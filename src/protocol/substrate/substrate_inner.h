@@ -44,7 +44,7 @@ typedef struct project {
     size_t functions_count;
     route *routes; // `function` counts within this project
     size_t routes_count;
-    uint64_t asked; // number of the newest ask; older answers are dropped
+    uint64_t asked;     // number of the newest ask; older answers are dropped
     uint64_t revision;  // whose routes those are
     uint64_t published; // that the workers were given last
     bool removed;
@@ -55,7 +55,7 @@ typedef struct project {
 struct substrate {
     protocol_context context;
     uint64_t opened_ms;
-    bool published; // the first routes
+    bool published;   // the first routes
     workers *workers; // NULL once they are gone
     mesh_watch *watch;
     map *projects;         // id -> project

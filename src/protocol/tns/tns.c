@@ -177,8 +177,15 @@ static err tns_publish_change(struct tns_change *c, const void *fields, void *an
     TRY(mesh_list(m, STR("tns.revision"), prefix, STR(""), REVISIONS_KEPT, true, c->memory, &newest,
                   &found));
     revision_record last = {0};
-    if (found > 0)
-        TRY(record_read(c->memory, newest[0].value, &shape_revision, &last));
+    for (size_t i = found; i-- > 0;) { // the newest comes last
+        TRY(record_read(c->memory, newest[i].value, &shape_revision, &last));
+        if (request->job.len == 0 || !str_is(last.job, request->job))
+            continue;
+        // Its monkey, or our answer to it, was lost after the commit: published is published.
+        *reply = (tns_publish_reply){.revision = last.number,
+                                     .live = !first && live.number == last.number};
+        return ok();
+    }
     revision_record next = {
         .project = c->project,
         .number = last.number + 1,

@@ -10,6 +10,7 @@
 
 enum {
     SUBJECT_BYTES = 4 * NAME_BYTES_MAX,
+    DOWN_AGAIN_MS = 1000, // for what is asked while no server was there for long
     NOBODY_MS = 500,      // a node that just starts may be a moment late
     NOBODY_AGAIN_MS = 10, // then twice that, and so on
 };
@@ -108,22 +109,13 @@ static void asking_send(asking *k)
     (void)nats_request(n->link, &out, left, asking_on_reply, k);
 }
 
-static void letter_down(mesh_engine *e, letter *l)
-{
-    asks_on_failure(e, l->number, fail(ERR_BUSY, 0, MESH_IS_DOWN));
-}
-
 void nats_ask(mesh_engine *e, ask *a)
 {
-    if (((nats_engine *)e)->down_long) {
-        (void)mesh_letter(e, letter_down, a->number);
-        return;
-    }
+    nats_engine *n = (nats_engine *)e;
+    if (n->down_long && n->down.at_ms == 0)
+        nats_later(n, &n->down, DOWN_AGAIN_MS); // a server may be about to come back
     asking *k = mesh_must_take(sizeof *k);
-    *k = (asking){.n = (nats_engine *)e,
-                  .ask = a->number,
-                  .since_ms = clock_now_ms(),
-                  .wait_ms = NOBODY_AGAIN_MS};
+    *k = (asking){.n = n, .ask = a->number, .since_ms = clock_now_ms(), .wait_ms = NOBODY_AGAIN_MS};
     k->again.run = asking_on_again;
     k->again.data = k;
     asking_send(k);

@@ -51,7 +51,8 @@ static size_t items_left(cluster *c)
 }
 
 // Another process that, once it is told to, claims one item as this node and beats until it is
-// killed. It is forked before any node is open here: a child of several threads inherits their locks.
+// killed. It is forked before any node is open here: a child of several threads inherits their
+// locks.
 typedef struct process {
     pid_t child;
     int go, claims;

@@ -119,10 +119,11 @@ static void renewing_done(void *data)
             (void)!mesh_nats_identity(m->engine, keyring_certificate(m->keyring),
                                       keyring_key(m->keyring))
                 .code;
+        err e = ok();
         if (m->door != NULL)
-            (void)!join_door_renew(m->door, keyring_certificate(m->keyring),
-                                   keyring_key(m->keyring))
-                .code;
+            e = join_door_renew(m->door, keyring_certificate(m->keyring), keyring_key(m->keyring));
+        if (e.code != OK)
+            log_fail(u->log, "nobody can join until the next start", e, NULL);
     }
     keyring_close(r->own);
     free(r);

@@ -148,6 +148,8 @@ commit_prepare(nats_engine *n, const store_change *changes, size_t count, size_t
     }
     if (count > 0 && n->logs[*which] == NULL)
         return fail(ERR_DENIED, 0, "this node keeps no copy of these records");
+    if (count > 0 && n->logs[*which]->full)
+        return fail(ERR_FULL, 0, "no space left on this node's disk");
     if (fault_hits(FAULT_MEMORY))
         return fail(ERR_MEMORY, 0, "commit");
     entry_commit_write(bytes, changes, count);

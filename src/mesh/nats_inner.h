@@ -115,6 +115,7 @@ struct nats_log {
     unsigned behind_times;            // that a new consumer was made for it
     size_t applying;                  // entries given to the store and not told yet
     bool following, caught_up, broken, closing;
+    bool full; // there is no room for this copy: nothing more is written until there is
     char *flow;  // a flow control message's reply subject, to be answered when there is room
     later watch; // looks whether the consumer still lives
     later again; // follows anew
@@ -140,6 +141,8 @@ void nats_write_pump(nats_log *l);
 bool nats_write_is_ours(const nats_log *l, const log_entry *entry);
 void nats_write_told(nats_log *l, size_t commit, err e, uint64_t revision);
 void nats_write_landed(nats_log *l);
+// There is no room, here or at the elders: who waits is told that it is not known.
+void nats_write_full(nats_log *l);
 void nats_write_connected(nats_log *l);
 void nats_write_close(nats_log *l);
 

@@ -153,6 +153,9 @@ static void log_on_store(void *data, err e, uint64_t revision)
         log_fail(l->n->log, "the copy of a log could not be written", e, "log", str_of(l->name),
                  NULL);
         l->broken = true;
+        l->full = e.code == ERR_FULL;
+        if (l->full)
+            nats_write_full(l);
     }
     if (!l->broken && !l->closing && a->ours && !row)
         nats_write_told(l, c->number, e, revision);
@@ -166,6 +169,7 @@ static void log_on_store(void *data, err e, uint64_t revision)
     if (l->closing)
         return;
     if (!l->broken) {
+        l->full = false;
         uint64_t former = l->applied;
         log_on_applied(l, reached);
         nats_snapshot_maybe(l, former, reached, ours);

@@ -52,6 +52,20 @@ static void flight_refused(nats_log *l, err e)
     nats_write_pump(l);
 }
 
+// Whether it will count is not known: the log may have it, or take it when it is sent again.
+void nats_write_full(nats_log *l)
+{
+    chain told;
+    log_commit *c;
+    chain_init(&told);
+    while ((c = chain_first(&l->flying)) != NULL) {
+        chain_remove(&c->link);
+        chain_add(&told, &c->link);
+    }
+    while ((c = chain_first(&told)) != NULL)
+        log_commit_end(c, fail(ERR_FULL, 0, "no space left: it counts once there is room"), 0);
+}
+
 static err ack_read(arena *a, str payload, uint64_t *entry)
 {
     const json *reply = NULL;
@@ -93,6 +107,8 @@ static void flight_on_ack(void *data, err e, const nats_message *m)
         flight_refused(l, e);
         return;
     }
+    if (e.code == ERR_FULL)
+        nats_write_full(l);
     log_line(l->n->log, LOG_DEBUG, "an entry is sent again", "log", str_of(l->name), "why",
              str_of(e.what), NULL);
     l->ack_ms = l->ack_ms * 2 < ACK_MS_MAX ? l->ack_ms * 2 : ACK_MS_MAX;

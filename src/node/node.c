@@ -118,9 +118,13 @@ static void
 node_on_drain(void *data, mesh_incoming *in, const message_header *header, const void *fields)
 {
     (void)header;
-    (void)fields;
     struct node *n = data;
+    const node_drain_request *request = fields;
     const protocol *p = n->settings.protocol;
+    if (!str_is(request->node, n->settings.name)) { // whoever serves this message was asked
+        mesh_answer_err(in, fail(ERR_SYNTAX, 0, "name the node that is to be drained"));
+        return;
+    }
     if (n->settings.elder || n->drain_in != NULL) {
         mesh_answer_err(in, n->settings.elder
                                 ? fail(ERR_UNSUPPORTED, 0, "an elder keeps the records: it stays")

@@ -4,7 +4,8 @@ if [ "$(id -u)" = 0 ]; then
     # Root's folders need not be readable for others: the programs are given along, and nothing of root's home.
     home=$(mktemp -d /tmp/ctau-nobody-XXXXXX) && chmod 755 "$home" || exit 1
     trap 'rm -rf "$home"' EXIT
-    mkdir -p "$home/bin" "$home/tmp" "$home/tests/scenario" && cp -L "$(command -v dream)" "$home/bin/dream" && ln -s dream "$home/bin/tau" &&
+    mkdir -p "$home/bin" "$home/tmp" "$home/tests/scenario" && cp -L "$(command -v dream)" "$home/bin/dream" &&
+        cp -L "$(dirname "$(command -v dream)")/meshd" "$home/bin/meshd" && ln -s dream "$home/bin/tau" &&
         cp "$ROOT/tests/scenario/tap.sh" "$0" "$home/tests/scenario" && chown -R 65534:65534 "$home" || exit 1
     cd / && setpriv --reuid=65534 --regid=65534 --clear-groups env -u CTAU_CACHE HOME="$home" TMPDIR="$home/tmp" \
         DREAM_HOME="$home/dream" ROOT="$home" PATH="$home/bin:/usr/local/bin:/usr/bin:/bin" /bin/sh "$home/tests/scenario/ordinary_user.t"

@@ -10,7 +10,8 @@
 
 enum {
     HOSTS_MAX = 1000 * 1000,
-    VIEW_MS = 1000, // how often seer is asked
+    VIEW_FIRST_MS = 1000, // at most, for the first substrate to be known
+    VIEW_MS = 1000,       // how often seer is asked
     VIEW_ASK_MS = 3000,
     PUBLISH_WAIT_MS = 5,
 };
@@ -36,8 +37,10 @@ struct gateway {
     substrate_view *views;
     size_t views_count;
     timer *look, *publish;
-    view_ask *ask; // on its way
-    bool complete; // the watch has given all there was
+    view_ask *ask;  // on its way
+    bool complete;  // the watch has given all there was
+    bool published; // the first table
+    uint64_t opened_ms;
 };
 
 // ---- what the workers get
@@ -50,6 +53,7 @@ static void gateway_on_publish(void *data)
     void *value;
     if (g->workers == NULL)
         return;
+    g->published = true;
     str *hosts = calloc(map_count(g->hosts) + 1, sizeof(*hosts));
     backend *backends = calloc(g->views_count + 1, sizeof(*backends));
     backend_table table = {.at = backends, .hosts = hosts};
@@ -68,10 +72,15 @@ static void gateway_on_publish(void *data)
     free(backends);
 }
 
+// The first table has somebody to forward to, if anybody is there: a gateway that has just started
+// refuses no request for want of a view.
 static void gateway_changed(gateway *g)
 {
-    if (g->complete)
-        timer_start(g->publish, PUBLISH_WAIT_MS, 0);
+    uint64_t age = loop_now_ms(g->context.loop) - g->opened_ms;
+    if (!g->complete)
+        return;
+    bool wait = !g->published && g->views_count == 0 && age < VIEW_FIRST_MS;
+    timer_start(g->publish, wait ? VIEW_FIRST_MS - age : PUBLISH_WAIT_MS, 0);
 }
 
 // ---- hosts: keys of tns.route are "fqdn METHOD path"
@@ -280,6 +289,7 @@ static err gateway_open(void **state, const protocol_context *context)
         return fail(ERR_MEMORY, 0, "open gateway");
     g->context = *context;
     g->workers = context->workers;
+    g->opened_ms = loop_now_ms(context->loop);
     err e = gateway_start(g);
     if (e.code != OK) {
         if (g->workers != NULL)

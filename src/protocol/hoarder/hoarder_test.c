@@ -12,12 +12,27 @@ struct vault {
     struct house house;
     struct house_node *hoarders[VAULT_HOARDERS], *monkey;
     struct hoarder *states[VAULT_HOARDERS];
-    bool silent[VAULT_HOARDERS];
+    bool silent[VAULT_HOARDERS], draining[VAULT_HOARDERS];
     char full_names[VAULT_HOARDERS][32];
     protocol_doors doors[VAULT_HOARDERS];
     size_t count;
     uint64_t beat_ms;
 };
+
+static void vault_beat_draining(struct house_node *n)
+{
+    char full[64];
+    (void)snprintf(full, sizeof full, "%s@test", n->name);
+    door_record doors[] = {{STR("p2p"), n->port}};
+    seer_heartbeat beat = {.name = str_of(full),
+                           .protocol = str_of(n->protocol),
+                           .address = STR("127.0.0.1"),
+                           .doors = {doors, 1},
+                           .started_real_ms = n->started_real_ms,
+                           .leaving = true,
+                           .draining = true};
+    mesh_tell(n->mesh, MSG_seer_heartbeat, &beat);
+}
 
 // Turns the loop; hoarders that are not silent, and the monkey, say that they are there.
 static void vault_turn(struct vault *v)
@@ -27,7 +42,9 @@ static void vault_turn(struct vault *v)
         v->beat_ms = now + BEAT_MS;
         house_beat(v->monkey);
         for (size_t i = 0; i < v->count; i++)
-            if (!v->silent[i])
+            if (v->draining[i])
+                vault_beat_draining(v->hoarders[i]);
+            else if (!v->silent[i])
                 house_beat(v->hoarders[i]);
     }
     loop_turn(v->house.loop, 5);
@@ -232,6 +249,50 @@ TEST(hoarders_acknowledge_nothing_that_lies_on_one_disk_only)
     v.hoarders[1]->mode = DOOR_GOOD;
     vault_rest(&v, 2500);
     CHECK(vault_copies(&v, &hash) == 2 && vault_record(&v, 0, hex).count == 2);
+    vault_close(&v);
+}
+
+static void vault_drain(struct vault *v, size_t i, bool *idle)
+{
+    *idle = false;
+    v->draining[i] = true;
+    protocol_hoarder.drain(v->states[i], on_closed, idle);
+}
+
+TEST(hoarder_that_is_drained_hands_its_blobs_to_another)
+{
+    struct vault v;
+    char hex[SHA256_HEX + 1];
+    bool idle;
+    vault_open(&v, 3);
+    v.silent[2] = true;
+    vault_rest(&v, QUICK_HEALTHY_MS + 50);
+    sha256 hash = house_put(v.monkey, STR("handed over"), hex);
+    struct asked a = vault_stash(&v, "hoarder", hex);
+    CHECK(a.error.code == OK && a.stash.copies == 2);
+    vault_drain(&v, 1, &idle);
+    CHECK(!idle); // its copy is counted on
+    v.silent[2] = false;
+    vault_rest(&v, 4000);
+    placement p = vault_record(&v, 0, hex);
+    CHECK(idle && p.count == 2 && !placement_has(&p, STR("hoarder-2")));
+    CHECK(blobs_has(v.hoarders[0]->blobs, &hash, NULL));
+    CHECK(blobs_has(v.hoarders[2]->blobs, &hash, NULL));
+    vault_close(&v);
+}
+
+TEST(hoarder_that_is_drained_keeps_what_nobody_else_has)
+{
+    struct vault v;
+    char hex[SHA256_HEX + 1];
+    bool idle;
+    vault_open(&v, 1);
+    sha256 hash = house_put(v.monkey, STR("the last one"), hex);
+    struct asked a = vault_stash(&v, "hoarder", hex);
+    CHECK(a.error.code == OK && a.stash.copies == 1);
+    vault_drain(&v, 0, &idle);
+    vault_rest(&v, 2500);
+    CHECK(idle && vault_record(&v, 0, hex).count == 1 && vault_copies(&v, &hash) == 1);
     vault_close(&v);
 }
 

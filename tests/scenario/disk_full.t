@@ -55,13 +55,17 @@ lost() { # acknowledged commits that are not in the repository, or have no job
     done <"$HOME/acknowledged"
 }
 
+# nats-server does not answer at all while its disk is full: then nobody knows why.
+why='[Nn]o space left' code=507
+[ -z "${CLOUD:-}" ] || why="$why|no answer in time" code='50[47]'
+
 status=0 pushes=0
 while [ "$status" = 0 ] && [ "$pushes" -lt 40 ]; do
     pushes=$((pushes + 1)); note 4000; push
 done
 is "$status" 1 "pushes fill the disk until git push fails"
 echo "# after $pushes pushes: $(printf '%s' "$said" | tr '\n' ' ')"
-like "$said" 'No space left|no space left' "and says that there is no space left"
+like "$said" "$why" "and says that there is no space left"
 is "$(answer)" PONG "the function answers"
 
 # The edge: with a little room left some step of a push fails, another one each time.
@@ -69,7 +73,7 @@ for room in 0 4 12 24 36 48 64 80 112 160; do
     git -C code reset -q --hard origin/main
     note 8; fill "$room"; push
     echo "# $room KiB: $status $(printf '%s' "$said" | tr '\n' ' ')"
-    [ "$status" = 0 ] || like "$said" '[Nn]o space left' "with $room KiB left a push is refused for that"
+    [ "$status" = 0 ] || like "$said" "$why" "with $room KiB left a push is refused for that"
 done
 fill 0
 is "$(lost)" "" "what was acknowledged is there, with its job, while the disk is full"
@@ -81,9 +85,6 @@ is "$status" 1 "tau push fails"
 like "$said" '[Nn]o space left' "and says why"
 said=$(tau new project other --yes 2>&1); status=$?
 is "$status" 1 "a record that does not fit is refused"
-# nats-server does not answer at all while its disk is full: then nobody knows why.
-why='[Nn]o space left' code=507
-[ -z "${CLOUD:-}" ] || why="$why|no answer in time" code='50[47]'
 like "$said" "$why" "and says why it is"
 token=$(jq -r .token "$DREAM_HOME/api.json")
 said=$(curl -s -w ' %{http_code}' -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \

@@ -150,7 +150,8 @@ static int start_shape(cli *c, const char **root, shape *out)
         file_read(a, str_format(a, "%s/%.*s", path, STR_ARG(file)).at, SHAPE_FILE_BYTES_MAX, &text);
     if (e.code != OK)
         return cli_fail(c, e.code == ERR_ABSENT ? EXIT_ABSENT : EXIT_FAILED,
-                        str_format(a, "%s/%.*s cannot be read: %s", path, STR_ARG(file), e.what),
+                        str_format(a, "%s/%.*s cannot be read: %s", path, STR_ARG(file),
+                                   e.sys > 0 ? strerror(e.sys) : e.what),
                         STR("name the universe's folder with --root"));
     diagnoses found;
     diagnoses_init(&found, a, START_DIAGNOSES);

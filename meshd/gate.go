@@ -25,6 +25,7 @@ const (
 	ownUser       = "meshd" // the connection inside this process
 	anyNode       = "any"   // in a subject: whoever serves it
 	watchEvery    = 250 * time.Millisecond
+	cutFor        = 5 * time.Second // routes that passed the check before the denial appear within it
 )
 
 // What a certificate says; the node's name without its universe.
@@ -48,6 +49,7 @@ type gate struct {
 	dialed      map[string]identity // elders that we opened routes to, by serial
 	stampOfPair string
 	stampOfDeny string
+	cutBefore   time.Time // routes that we opened earlier end
 }
 
 func gateOpen(s *settings, secret string, log *events) (*gate, error) {
@@ -315,15 +317,21 @@ func (g *gate) enforce(s *server.Server) {
 		_ = s.DisconnectClientByID(id) // it may be gone
 		g.log.say("warn", "client "+i.node+" ended: its certificate is denied or expired")
 	}
-	if len(routes) == 0 && !dialed {
-		return
+	if dialed {
+		g.cutBefore = time.Now()
 	}
 	// nats-server does not tell which of the routes that we opened goes to whom, and the name in a
-	// route's INFO is only claimed: those all begin anew, with the check.
-	for _, r := range routesOf(s) {
-		if dialed && r.DidSolicit {
-			routes[net.JoinHostPort(r.IP, strconv.Itoa(r.Port))] = true
+	// route's INFO is only claimed: those all begin anew, with the check. One that had passed the check
+	// may appear a moment later.
+	if time.Since(g.cutBefore) < cutFor {
+		for _, r := range routesOf(s) {
+			if r.DidSolicit && r.Start.Before(g.cutBefore) {
+				routes[net.JoinHostPort(r.IP, strconv.Itoa(r.Port))] = true
+			}
 		}
+	}
+	if len(routes) == 0 {
+		return
 	}
 	g.log.say("warn", "routes ended: an elder's certificate is denied or expired")
 	socketsEnd(routes)

@@ -228,7 +228,7 @@ static void town_publish(struct town *t, const char *project, const char *call)
     tns_publish_request request = {
         .project = str_of(project),
         .sequence = ++t->sequence,
-        .job = STR("j"),
+        .job = str_format(t->memory, "j%llu", (unsigned long long)t->sequence),
         .document = str_format(
             t->memory,
             "{\"configuration\":{\"functions\":[{\"id\":\"id%s\",\"name\":\"fn_%s\","

@@ -67,7 +67,7 @@ process_fail(struct process *p, err e, const char *format, ...)
     (void)vsnprintf(p->problem + n, sizeof(p->problem) - (size_t)n, format, list);
     va_end(list);
     size_t len = strlen(p->problem);
-    if (e.sys > 0) // the supervisor is given words alone
+    if (e.sys > 0 && e.code != ERR_CONFLICT) // the supervisor is given words alone
         (void)snprintf(p->problem + len, sizeof(p->problem) - len, ": %s", strerror(e.sys));
     e.what = p->problem;
     return e;

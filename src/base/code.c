@@ -4,17 +4,23 @@
 
 #include <string.h>
 
-str hex_of(arena *a, str bytes)
+void hex_write(char *out, str bytes)
 {
     static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < bytes.len; i++) {
+        unsigned char byte = (unsigned char)bytes.at[i];
+        *out++ = digits[byte >> 4];
+        *out++ = digits[byte & 15];
+    }
+    *out = '\0';
+}
+
+str hex_of(arena *a, str bytes)
+{
     char *text = bytes.len > SIZE_MAX / 4 ? NULL : arena_take(a, bytes.len * 2 + 1);
     if (text == NULL)
         return (str){NULL, 0};
-    for (size_t i = 0; i < bytes.len; i++) {
-        unsigned char c = (unsigned char)bytes.at[i];
-        text[2 * i] = digits[c >> 4];
-        text[2 * i + 1] = digits[c & 15];
-    }
+    hex_write(text, bytes);
     return (str){text, bytes.len * 2};
 }
 

@@ -12,6 +12,7 @@
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -82,14 +83,17 @@ sha256 hmac_sha256(str key, str bytes)
     return digest;
 }
 
+void hex_random(char *out, size_t bytes)
+{
+    char dice[64];
+    assert(bytes <= sizeof dice);
+    random_bytes(dice, bytes);
+    hex_write(out, (str){dice, bytes});
+}
+
 void sha256_hex(sha256 digest, char out[SHA256_HEX + 1])
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < SHA256_BYTES; i++) {
-        out[2 * i] = digits[digest.bytes[i] >> 4];
-        out[2 * i + 1] = digits[digest.bytes[i] & 15];
-    }
-    out[SHA256_HEX] = '\0';
+    hex_write(out, (str){(const char *)digest.bytes, SHA256_BYTES});
 }
 
 err sha256_from_hex(str hex, sha256 *out)

@@ -16,6 +16,8 @@ sha256 hmac_sha256(str key, str bytes);
 void sha256_hex(sha256 digest, char out[SHA256_HEX + 1]);
 err sha256_from_hex(str hex, sha256 *out) MUST_USE; // exactly 64 lower-case digits
 str hex_of(arena *a, str bytes);
+void hex_write(char *out, str bytes);     // two digits each, and a NUL behind
+void hex_random(char *out, size_t bytes); // so many random bytes, written like that
 err hex_read(arena *a, str hex, str *out) MUST_USE;
 bool secret_is(str a, str b); // constant time for equal lengths
 

@@ -7,6 +7,7 @@
 // fail: nobody listens (503), the server denies the subject, the deadline, memory.
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include "mesh/nats_link_inner.h"
 
@@ -151,13 +152,7 @@ static void link_on_named(void *data, const nats_message *m)
 
 static void secret_make(char out[LINK_SECRET_BYTES + 1])
 {
-    unsigned char dice[LINK_SECRET_BYTES / 2];
-    random_bytes(dice, sizeof dice);
-    for (size_t i = 0; i < sizeof dice; i++) {
-        out[2 * i] = "0123456789abcdef"[dice[i] >> 4];
-        out[2 * i + 1] = "0123456789abcdef"[dice[i] & 15];
-    }
-    out[LINK_SECRET_BYTES] = '\0';
+    hex_random(out, LINK_SECRET_BYTES / 2);
 }
 
 err nats_link_name(nats_link *n, str name)

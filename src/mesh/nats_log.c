@@ -7,6 +7,7 @@
 // lost: a new one starts from the snapshot).
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include "mesh/nats_inner.h"
 
@@ -40,8 +41,7 @@ static void writer_key(str from, const char writer[WRITER_BYTES], char out[stati
 {
     char *at =
         out + snprintf(out, WRITER_KEY_BYTES, "%.*s.", STR_ARG(str_first(from, NAME_BYTES_MAX)));
-    for (size_t i = 0; i < WRITER_BYTES; i++)
-        at += snprintf(at, 3, "%02x", (unsigned char)writer[i]);
+    hex_write(at, (str){writer, WRITER_BYTES});
 }
 
 static log_writer *writer_find(nats_log *l, const char *key)
@@ -533,10 +533,7 @@ err nats_log_open(nats_log **out, nats_engine *n, size_t number)
     l->path = mesh_must_take(PATH_MAX);
     l->deliver_to = mesh_must_take(4 * NAME_BYTES_MAX);
     char random[2 * 8 + 1];
-    unsigned char bytes[8];
-    random_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        (void)snprintf(random + 2 * i, 3, "%02x", bytes[i]);
+    hex_random(random, 8);
     (void)snprintf(l->deliver_to, 4 * NAME_BYTES_MAX, "to.%s.%s.%s", n->node, l->name, random);
     err e = ok();
     if (snprintf(l->path, PATH_MAX, "%s/%s.db", n->folder, l->name) >= PATH_MAX)

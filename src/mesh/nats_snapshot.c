@@ -44,10 +44,7 @@ static err mark_read(arena *a, str text, mark *out)
 
 void snapshot_id(char out[MARK_ID_TEXT])
 {
-    unsigned char bytes[(MARK_ID_TEXT - 1) / 2];
-    random_bytes(bytes, sizeof bytes);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        (void)snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+    hex_random(out, (MARK_ID_TEXT - 1) / 2);
 }
 
 void sha256_drop(sha256_stream **hash)

@@ -6,6 +6,7 @@
 // lease ends or its node leaves (anybody gets it again), a full disk (tried again later).
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/hash.h"
 #include "base/str.h"
 #include "mesh/queue_inner.h"
 
@@ -176,12 +177,11 @@ static void claim_on_done(void *data, err e, uint64_t revision)
 // Reads the record and makes the one with the next attempt.
 static err claim_prepare(operation *o, item *i, const mesh_claims *c, store_change *out)
 {
-    static const char digits[] = "0123456789abcdef";
     queue *q = o->queue;
     store *s;
     store_entry entry;
     queue_record r;
-    unsigned char random[TOKEN_BYTES / 2];
+    char token[TOKEN_BYTES + 1];
     str id = str_of(i->id);
     TRY(arena_open(&o->memory, OPERATION_BYTES));
     TRY(q->engine->driver->store(q->engine, str_of(q->bucket), &s));
@@ -191,11 +191,8 @@ static err claim_prepare(operation *o, item *i, const mesh_claims *c, store_chan
         return fail(ERR_CONFLICT, 0, "claim");
     }
     queue_record_read(entry.value, &r);
-    random_bytes(random, sizeof random);
-    for (size_t n = 0; n < sizeof random; n++) {
-        o->token[2 * n] = digits[random[n] >> 4];
-        o->token[2 * n + 1] = digits[random[n] & 15];
-    }
+    hex_random(token, TOKEN_BYTES / 2);
+    memcpy(o->token, token, TOKEN_BYTES);
     r.attempt++;
     r.lease_ms = c->lease_ms > 0 ? c->lease_ms : 1;
     r.delay_ms = 0;

@@ -1,8 +1,8 @@
 // The connection of a link: connects, greets, pings, and starts again when it breaks.
 //
-// The happy path is: TCP, TLS 1.3 with both certificates, INFO comes, CONNECT and PING go, PONG
-// comes; then subscriptions and what waits are written. What can fail: any of it, and a server that
-// no longer answers; the next server is tried at once, then later and later.
+// The happy path is: TCP, TLS 1.3 with both certificates, INFO comes, CONNECT, subscriptions and PING
+// go, PONG comes; then what waits is written. What can fail: any of it, and a server that no longer
+// answers; the next server is tried at once, then later and later.
 #include "mesh/nats_link.h"
 
 #include "base/clock.h"
@@ -163,11 +163,6 @@ static void link_become_ready(nats_link *n)
     n->state = LINK_READY;
     n->ready_ms = clock_now_ms();
     n->refused = false;
-    link_subscribe_all(n);
-    if (n->out.error.code != OK) {
-        link_lose(n, n->out.error);
-        return;
-    }
     link_send_waiting(n);
     link_due(n, n->ready_ms + PING_MS);
     log_line(n->log, LOG_INFO, "connected to the mesh", "server", n->servers[n->server].address,
@@ -204,7 +199,9 @@ static err link_on_info(nats_link *n, str text)
     json_put_flag(&w, "no_responders", true);
     json_put_flag(&w, "echo", true);
     json_close_object(&w);
-    buf_add(&n->out, STR("\r\nPING\r\n"));
+    buf_add(&n->out, STR("\r\n"));
+    link_subscribe_all(n); // they stand when PONG comes: who sees us connected may ask us
+    buf_add(&n->out, STR("PING\r\n"));
     return n->out.error;
 }
 

@@ -108,6 +108,12 @@ struct nats_link {
 
 enum { LINK_INBOX_NUMBER = 1 };
 
+// CONNECT was said: the server is told of each subscription from now on.
+static inline bool link_greeted(const nats_link *n)
+{
+    return n->state == LINK_READY || (n->state == LINK_GREETING && n->greeted);
+}
+
 void link_due(nats_link *n, uint64_t at_ms); // link_tick() runs then at the latest
 void link_flush_soon(nats_link *n);
 // Of a subject in our inbox; the rest of it is the secret.

@@ -195,7 +195,7 @@ static err subscription_open(nats_subscription **out,
     s->queue = text_copy(queue);
     size_t before = n->out.len;
     s->number = LINK_INBOX_NUMBER + ++n->numbers;
-    if (s->subject != NULL && s->queue != NULL && n->state == LINK_READY)
+    if (s->subject != NULL && s->queue != NULL && link_greeted(n))
         subscription_write(n, s);
     if (s->subject == NULL || s->queue == NULL || n->out.error.code != OK) {
         n->out.len = before;
@@ -227,7 +227,7 @@ void nats_unsubscribe(nats_subscription *s)
     if (s == NULL)
         return;
     nats_link *n = s->owner;
-    if (n->state == LINK_READY && !n->closing) {
+    if (link_greeted(n) && !n->closing) {
         size_t before = n->out.len;
         buf_add_format(&n->out, "UNSUB %llu\r\n", (unsigned long long)s->number);
         if (n->out.error.code != OK) { // its messages are dropped here then

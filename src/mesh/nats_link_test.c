@@ -222,7 +222,9 @@ TEST(link_greets_and_says_who_it_is)
     fake_up(&f);
     CHECK(fake_heard(&f, "CONNECT {\"verbose\":false,\"pedantic\":false,\"tls_required\":true,"
                          "\"name\":\"tns\",\"lang\":\"ctau\",\"version\":\"1\",\"protocol\":1,"
-                         "\"headers\":true,\"no_responders\":true,\"echo\":true}\r\nPING\r\n"));
+                         "\"headers\":true,\"no_responders\":true,\"echo\":true}\r\nSUB re.tns."));
+    str all = buf_str(&f.heard); // what it hears stands before it counts as connected
+    CHECK(str_find(all, STR("SUB re.tns.")) < str_find(all, STR("PING\r\n")));
     CHECK(f.ups == 1 && f.downs == 0 && nats_link_payload_max(f.link) == 4096);
     fake_say(&f, "PING\r\n");
     UNTIL(&f, fake_heard(&f, "PONG\r\n"), 2000);

@@ -3,6 +3,7 @@
 // The happy path is: 1. a call takes an idle link or connects, 2. call.c writes the request and
 // reads the answer, 3. the link goes back to its pool. What can fail: connecting, a link that the
 // server closed while it was idle (one more try), deadlines.
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/str.h"
 #include "http/client_inner.h"
@@ -277,7 +278,7 @@ static http_call *call_make(http_client *client, const http_client_request *r)
     c->is_head = str_is(r->method, STR("HEAD"));
     c->repeatable = repeatable(r);
     uint64_t wait = r->deadline_ms != 0 ? r->deadline_ms : CLIENT_CALL_MS,
-             now = loop_now_ms(client->loop);
+             now = clock_now_ms(); // the loop's own may be old: no deadline comes early
     c->deadline_ms = wait < UINT64_MAX - now ? now + wait : UINT64_MAX;
     buf_open(&c->out, CLIENT_UPLOAD_MAX + r->body.len + CLIENT_HEAD_MAX);
     buf_open(&c->head, CLIENT_HEAD_MAX);

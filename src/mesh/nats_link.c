@@ -1,8 +1,8 @@
 // The connection of a link: connects, greets, pings, and starts again when it breaks.
 //
-// The happy path is: TCP, TLS 1.3 with both certificates, INFO comes, CONNECT, subscriptions and PING
-// go, PONG comes; then what waits is written. What can fail: any of it, and a server that no longer
-// answers; the next server is tried at once, then later and later.
+// The happy path is: TCP, TLS 1.3 with both certificates, INFO comes, CONNECT, subscriptions and
+// PING go, PONG comes; then what waits is written. What can fail: any of it, and a server that no
+// longer answers; the next server is tried at once, then later and later.
 #include "mesh/nats_link.h"
 
 #include "base/clock.h"

@@ -114,9 +114,7 @@ static err number_read(reader *r, size_t width, uint64_t *out)
 {
     if (r->rest.len < width)
         return fail(ERR_SYNTAX, 0, "message ends inside a number");
-    *out = 0;
-    for (size_t i = 0; i < width; i++)
-        *out |= (uint64_t)(unsigned char)r->rest.at[i] << (8 * i);
+    *out = little_endian(r->rest.at, width);
     r->rest = str_from(r->rest, width);
     return ok();
 }

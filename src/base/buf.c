@@ -122,6 +122,14 @@ void buf_add_u32(buf *b, uint32_t value)
     buf_add(b, (str){bytes, sizeof(bytes)});
 }
 
+uint64_t little_endian(const char *at, size_t width)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < width; i++)
+        value |= (uint64_t)(unsigned char)at[i] << (8 * i);
+    return value;
+}
+
 void buf_add_u64(buf *b, uint64_t value)
 {
     char bytes[8];

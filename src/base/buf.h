@@ -18,8 +18,9 @@ void buf_clear(buf *b);                  // empty again, memory and limit kept, 
 void buf_add(buf *b, str s);
 void buf_add_byte(buf *b, char c);
 void buf_add_format(buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_add_u32(buf *b, uint32_t value); // little-endian
-void buf_add_u64(buf *b, uint64_t value); // little-endian
+void buf_add_u32(buf *b, uint32_t value);             // little-endian
+void buf_add_u64(buf *b, uint64_t value);             // little-endian
+uint64_t little_endian(const char *at, size_t width); // a number as those two write it
 char *buf_reserve(buf *b, size_t size);   // room for `size` more bytes, NULL past the limit
 void buf_commit(buf *b, size_t size);     // those bytes are written now
 void buf_drop_front(buf *b, size_t size); // forgets the first bytes

@@ -29,7 +29,7 @@ enum {
 
 // ---- tasks
 
-static void task_free(join_task *t)
+void join_task_drop(join_task *t)
 {
     join_door *d = t->door;
     arena_close(t->memory);
@@ -40,11 +40,6 @@ static void task_free(join_task *t)
         void *data = d->closed_data;
         closed(data);
     }
-}
-
-void join_task_drop(join_task *t)
-{
-    task_free(t);
 }
 
 static void task_work(void *data)
@@ -60,7 +55,7 @@ static void task_done(void *data)
         t->done(t);
     else if (t->lost != NULL)
         t->lost(t);
-    task_free(t);
+    join_task_drop(t);
 }
 
 err join_task_open(join_door *d, size_t bytes, join_task **out)
@@ -87,7 +82,7 @@ err join_task_start(join_task *t)
 {
     err e = loop_work(t->door->settings.loop, task_work, task_done, t);
     if (e.code != OK)
-        task_free(t);
+        join_task_drop(t);
     return e;
 }
 
@@ -378,7 +373,7 @@ err join_door_renew(join_door *d, str certificate_pem, str key_pem)
 
 static void join_closed(void *data)
 {
-    task_free(data);
+    join_task_drop(data);
 }
 
 void join_door_close(join_door *d, void (*closed)(void *data), void *data)

@@ -38,7 +38,7 @@ struct join_task {
 };
 err join_task_open(join_door *d, size_t bytes, join_task **out) MUST_USE; // ERR_BUSY
 err join_task_start(join_task *t) MUST_USE; // after an error it is gone
-void join_task_drop(join_task *t);          // one that was not started
+void join_task_drop(join_task *t);          // one that is over, or was not started
 
 // ---- who has joined: folder/joined/NAME.json, kept for good (a name is never given again)
 typedef struct join_record {

@@ -124,7 +124,6 @@ struct mesh {
     chain link;
     mesh_engine *engine;
     char *name, *protocols;
-    void *driven;                // of the engine's driver
     struct blob_door *blob_door; // NULL until blobs or peers are asked for
     served served[MESSAGE_KINDS];
     chain incoming, commits;

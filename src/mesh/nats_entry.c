@@ -56,10 +56,7 @@ static str bytes_read(entry_reader *r, size_t len)
 static uint64_t number_read(entry_reader *r, size_t bytes)
 {
     str s = bytes_read(r, bytes);
-    uint64_t value = 0;
-    for (size_t i = 0; i < s.len; i++)
-        value |= (uint64_t)(unsigned char)s.at[i] << (8 * i);
-    return value;
+    return little_endian(s.at, s.len);
 }
 
 static str text_read(entry_reader *r, size_t bytes_max)

@@ -17,16 +17,20 @@ nats_follow(nats_log *l, const char *question, uint64_t deadline_ms, nats_replie
         deadline_ms, on, data);
 }
 
+err nats_api_read(arena *a, str answer, const char *refused, const json **out)
+{
+    TRY(json_read(a, answer, out, NULL));
+    const json *problem = json_field(*out, "error");
+    return problem == NULL ? ok()
+                           : fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0), refused);
+}
+
 err nats_follow_read(str answer, uint64_t *pending)
 {
     OWNED(arena_drop) arena *a = NULL;
     const json *reply = NULL;
     TRY(arena_open(&a, 1 << 20));
-    TRY(json_read(a, answer, &reply, NULL));
-    const json *problem = json_field(reply, "error");
-    if (problem != NULL)
-        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0),
-                    "no consumer can be made now");
+    TRY(nats_api_read(a, answer, "no consumer can be made now", &reply));
     *pending = json_whole(reply, "num_pending", UINT64_MAX);
     return ok();
 }

@@ -1,5 +1,6 @@
 // What the parts of the nats engine share: the engine, its logs, what waits for a position in them.
 #pragma once
+#include "base/json.h"
 #include "base/map.h"
 #include "mesh/mesh_inner.h"
 #include "mesh/nats_entry.h"
@@ -115,7 +116,7 @@ struct nats_log {
     unsigned behind_times;            // that a new consumer was made for it
     size_t applying;                  // entries given to the store and not told yet
     bool following, caught_up, broken, closing;
-    bool full; // there is no room for this copy: nothing more is written until there is
+    bool full;   // there is no room for this copy: nothing more is written until there is
     char *flow;  // a flow control message's reply subject, to be answered when there is room
     later watch; // looks whether the consumer still lives
     later again; // follows anew
@@ -154,6 +155,9 @@ void nats_log_restart(nats_log *l, uint64_t after_ms);
 uint64_t
 nats_follow(nats_log *l, const char *question, uint64_t deadline_ms, nats_replied *on, void *data);
 // Its answer: ERR_BUSY, or how many messages are to come (UINT64_MAX: it does not say).
+// An answer of JetStream's API or a publish acknowledgement. When it is an error: ERR_BUSY, its
+// err_code as sys and `refused` as text.
+err nats_api_read(arena *a, str answer, const char *refused, const json **out) MUST_USE;
 err nats_follow_read(str answer, uint64_t *pending) MUST_USE;
 // $JS.ACK.STREAM.CONSUMER.DELIVERED.ENTRY.NUMBER.TIME.PENDING, or with a domain and an account
 // after ACK and one token more at the end.

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "mesh/nats_inner.h"
+#include "mesh/permissions.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -185,9 +186,9 @@ static void log_on_store(void *data, err e, uint64_t revision)
 static bool commit_is_allowed(const nats_log *l, str role, const entry_commit *c)
 {
     for (size_t i = 0; i < c->count; i++) {
-        const shard_bucket *b = shards_bucket(l->n->shards, c->changes[i].bucket);
-        if (b == NULL || !str_is(str_of(b->shard), str_of(l->name)) ||
-            shards_writer(b, role).len == 0)
+        str bucket = c->changes[i].bucket;
+        if (!permissions_may_write(l->n->shards, role, bucket) ||
+            !str_is(str_of(shards_bucket(l->n->shards, bucket)->shard), str_of(l->name)))
             return false;
     }
     return true;

@@ -21,7 +21,6 @@ typedef struct asking {
     later again;
     nats_engine *n;
     uint64_t ask, since_ms, wait_ms;
-    bool dead; // the engine closes
 } asking;
 
 static void asking_send(asking *k);
@@ -310,9 +309,7 @@ static void nats_on_beat(void *data, const nats_message *m)
     str queue = str_cut(&rest, '.');
     if (m->payload.len < BEAT_BYTES)
         return;
-    uint64_t lease_ms = 0;
-    for (size_t i = 0; i < 8; i++)
-        lease_ms |= (uint64_t)(unsigned char)m->payload.at[i] << (8 * i);
+    uint64_t lease_ms = little_endian(m->payload.at, 8);
     queues_on_beat(&n->engine, queue, str_from(m->payload, BEAT_BYTES),
                    str_first(str_from(m->payload, 8), BEAT_BYTES - 8),
                    lease_ms < UINT32_MAX ? lease_ms : UINT32_MAX);

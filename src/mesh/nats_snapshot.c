@@ -150,7 +150,7 @@ struct snapshot_fetch {
     later again;
     snapshot_done *done;
     mark mark;
-    uint64_t pieces, bytes, quiet_since_ms;
+    uint64_t pieces, quiet_since_ms;
     sha256_stream *hash;
     int file;
 };
@@ -217,7 +217,6 @@ static void fetch_on_piece(nats_log *l, str payload)
         fetch_again(l, fail_errno(errno, "write the snapshot"));
         return;
     }
-    f->bytes += payload.len;
     if (++f->pieces < f->mark.pieces)
         return;
     err e = fetch_install(l);
@@ -266,7 +265,7 @@ static void fetch_start(nats_log *l)
     if (f->file >= 0)
         (void)close(f->file);
     f->file = -1;
-    f->pieces = f->bytes = 0;
+    f->pieces = 0;
     f->reading.on_mark = fetch_on_mark;
     f->reading.on_piece = fetch_on_piece;
     f->reading.on_none = fetch_on_no_pieces;

@@ -78,10 +78,7 @@ static void make_on_ack(void *data, err e, const nats_message *m)
     if (e.code == OK)
         e = arena_open(&a, 1 << 18);
     if (e.code == OK)
-        e = json_read(a, m->payload, &reply, NULL);
-    if (e.code == OK && json_field(reply, "error") != NULL)
-        e = fail(ERR_BUSY, (int)json_whole(json_field(reply, "error"), "err_code", 0),
-                 "the stream takes nothing now");
+        e = nats_api_read(a, m->payload, "the stream takes nothing now", &reply);
     if (e.code != OK)
         make_fail(k, e);
     else

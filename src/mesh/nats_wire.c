@@ -34,12 +34,9 @@ bool positions_read(str *bytes, positions *out)
     for (size_t i = 0; i < count; i++) {
         const char *at = bytes->at + 2 + i * POSITION_BYTES;
         size_t which = (unsigned char)at[0] & ~(size_t)POSITION_OWN;
-        uint64_t value = 0;
-        for (size_t k = 0; k < 8; k++)
-            value |= (uint64_t)(unsigned char)at[1 + k] << (8 * k);
         if (which >= SHARDS_MAX) // a later version may have more of them
             continue;
-        out->at[which] = value;
+        out->at[which] = little_endian(at + 1, 8);
         out->own[which] = ((unsigned char)at[0] & POSITION_OWN) != 0;
     }
     *bytes = str_from(*bytes, 2 + count * POSITION_BYTES);

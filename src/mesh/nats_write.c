@@ -36,11 +36,10 @@ static void log_commit_end(log_commit *c, err e, uint64_t revision)
     free(c);
 }
 
-// Nothing of it was written, nor will be.
-static void flight_refused(nats_log *l, err e)
+// Who waits for the entry under way. What they commit when they hear it is none of these.
+static void flight_tell(nats_log *l, err e)
 {
     log_commit *c;
-    l->in_flight = false;
     chain told;
     chain_init(&told);
     while ((c = chain_first(&l->flying)) != NULL) {
@@ -49,41 +48,32 @@ static void flight_refused(nats_log *l, err e)
     }
     while ((c = chain_first(&told)) != NULL)
         log_commit_end(c, e, 0);
+}
+
+// Nothing of it was written, nor will be.
+static void flight_refused(nats_log *l, err e)
+{
+    l->in_flight = false;
+    flight_tell(l, e);
     nats_write_pump(l);
 }
 
 // Whether it will count is not known: the log may have it, or take it when it is sent again.
 void nats_write_full(nats_log *l)
 {
-    chain told;
-    log_commit *c;
-    chain_init(&told);
-    while ((c = chain_first(&l->flying)) != NULL) {
-        chain_remove(&c->link);
-        chain_add(&told, &c->link);
-    }
-    while ((c = chain_first(&told)) != NULL)
-        log_commit_end(c, fail(ERR_FULL, 0, "no space left: it counts once there is room"), 0);
+    flight_tell(l, fail(ERR_FULL, 0, "no space left: it counts once there is room"));
 }
 
 static err ack_read(arena *a, str payload, uint64_t *entry)
 {
     const json *reply = NULL;
-    TRY(json_read(a, payload, &reply, NULL));
-    const json *problem = json_field(reply, "error");
-    if (problem == NULL) {
+    err e = nats_api_read(a, payload, "the log takes no entry now", &reply);
+    if (e.code == OK)
         *entry = json_whole(reply, "seq", 0);
-        return ok();
-    }
-    switch (json_whole(problem, "err_code", 0)) {
-    case JS_INSUFFICIENT_RESOURCES:
-    case JS_STORAGE_EXCEEDED:
-    case JS_STREAM_STORE_FAILED:
-        return fail(ERR_FULL, 0, "no space left on the elders' disks");
-    default:
-        return fail(ERR_BUSY, (int)json_whole(problem, "err_code", 0),
-                    "the log takes no entry now");
-    }
+    bool full =
+        e.code == ERR_BUSY && (e.sys == JS_INSUFFICIENT_RESOURCES || e.sys == JS_STORAGE_EXCEEDED ||
+                               e.sys == JS_STREAM_STORE_FAILED);
+    return full ? fail(ERR_FULL, 0, "no space left on the elders' disks") : e;
 }
 
 static void flight_on_ack(void *data, err e, const nats_message *m)

@@ -287,8 +287,8 @@ static bool published_is_bound(str pattern)
 
 static bool subscribed_is_bound(str pattern)
 {
-    static const char *const fixed[] = {"re.{node}.>", "to.{node}.>", "ask.*.{node}.*", "tell.*.*",
-                                        "beat.*.*", "tip.*"};
+    static const char *const fixed[] = {"re.{node}.>", "to.{node}.>", "ask.*.{node}.*",
+                                        "tell.*.*",    "beat.*.*",    "tip.*"};
     for (size_t i = 0; i < COUNT(fixed); i++)
         if (str_is(pattern, str_of(fixed[i])))
             return true;

@@ -117,19 +117,24 @@ void item_see(queue *q, item *i, str value, uint64_t revision)
     }
 }
 
+// The record of an item, as the store here holds it.
+static err item_record(queue *q, str id, arena *a, store_entry *out)
+{
+    store *s;
+    TRY(q->engine->driver->store(q->engine, str_of(q->bucket), &s));
+    return store_get(s, str_of(q->bucket), id, a, out);
+}
+
 // Tells the other processes that it is free, unless one of ours has it again already.
 static void item_tell_free(queue *q, str id, uint64_t delay_ms)
 {
     item *i = item_find(q, id);
-    store *s;
     store_entry entry;
     queue_record r;
     if (i == NULL || (i->state != ITEM_READY && i->state != ITEM_DELAYED) || !queue_shared(q))
         return;
     OWNED(arena_drop) arena *a = NULL;
-    if (arena_open(&a, OPERATION_BYTES).code != OK ||
-        q->engine->driver->store(q->engine, str_of(q->bucket), &s).code != OK ||
-        store_get(s, str_of(q->bucket), id, a, &entry).code != OK)
+    if (arena_open(&a, OPERATION_BYTES).code != OK || item_record(q, id, a, &entry).code != OK)
         return; // the lease that they see ends by itself
     queue_record_read(entry.value, &r);
     queue_record free_now = {.attempt = r.attempt, .delay_ms = delay_ms, .payload = r.payload};
@@ -178,14 +183,12 @@ static void claim_on_done(void *data, err e, uint64_t revision)
 static err claim_prepare(operation *o, item *i, const mesh_claims *c, store_change *out)
 {
     queue *q = o->queue;
-    store *s;
     store_entry entry;
     queue_record r;
     char token[TOKEN_BYTES + 1];
     str id = str_of(i->id);
     TRY(arena_open(&o->memory, OPERATION_BYTES));
-    TRY(q->engine->driver->store(q->engine, str_of(q->bucket), &s));
-    TRY(store_get(s, str_of(q->bucket), id, o->memory, &entry));
+    TRY(item_record(q, id, o->memory, &entry));
     if (entry.revision != i->revision) { // it is ahead of what was told: another's claim, maybe
         item_see(q, i, entry.value, entry.revision);
         return fail(ERR_CONFLICT, 0, "claim");
@@ -255,14 +258,11 @@ static void queue_pump(queue *q)
 // Somebody else has written its record meanwhile: what stands there counts.
 static void item_reload(queue *q, item *i)
 {
-    store *s;
     store_entry entry = {0};
     OWNED(arena_drop) arena *a = NULL;
     err e = arena_open(&a, OPERATION_BYTES);
     if (e.code == OK)
-        e = q->engine->driver->store(q->engine, str_of(q->bucket), &s);
-    if (e.code == OK)
-        e = store_get(s, str_of(q->bucket), str_of(i->id), a, &entry);
+        e = item_record(q, str_of(i->id), a, &entry);
     if (e.code == OK)
         item_see(q, i, entry.value, entry.revision);
     else if (e.code == ERR_ABSENT)
@@ -388,9 +388,8 @@ static void queue_tick_item(queue *q, item *i, uint64_t now_ms)
         mesh_due(q->engine, i->due_ms);
     else if (i->state == ITEM_REMOVING)
         remove_start(q, i);
-    else
-        item_release(q,
-                     i); // where it is still claimed by its record, the next claim says otherwise
+    else // where it is still claimed by its record, the next claim says otherwise
+        item_release(q, i);
 }
 
 void queues_tick(mesh_engine *e, uint64_t now_ms)

@@ -1,4 +1,5 @@
 // The record of a queue's item: how often it was handed out, who holds it, and its payload.
+#include "base/buf.h"
 #include "base/str.h"
 #include "mesh/queue_inner.h"
 
@@ -7,14 +8,6 @@
 // attempt (7 bytes) and the layout's number, lease and delay (4 bytes each), origin, token, length
 // of the owner's name and the name; then the payload. All numbers little-endian.
 enum { LAYOUT = 0xC1, ATTEMPT_BYTES = 8, HEAD_BYTES = 8 + 4 + 4 + ORIGIN_BYTES + TOKEN_BYTES + 1 };
-
-static uint64_t number_get(const char *at, size_t bytes)
-{
-    uint64_t value = 0;
-    for (size_t n = 0; n < bytes; n++)
-        value |= (uint64_t)(unsigned char)at[n] << (8 * n);
-    return value;
-}
 
 static char *number_put(char *at, uint64_t value, size_t bytes)
 {
@@ -28,13 +21,14 @@ void queue_record_read(str value, queue_record *out)
     *out = (queue_record){.payload = str_from(value, ATTEMPT_BYTES)};
     if (value.len < HEAD_BYTES || (unsigned char)value.at[7] != LAYOUT) {
         // As version 0.1 wrote them: attempt and payload.
-        out->attempt = number_get(value.at, value.len < ATTEMPT_BYTES ? value.len : ATTEMPT_BYTES);
+        out->attempt =
+            little_endian(value.at, value.len < ATTEMPT_BYTES ? value.len : ATTEMPT_BYTES);
         return;
     }
     const char *at = value.at;
-    out->attempt = number_get(at, 7);
-    out->lease_ms = number_get(at + 8, 4);
-    out->delay_ms = number_get(at + 12, 4);
+    out->attempt = little_endian(at, 7);
+    out->lease_ms = little_endian(at + 8, 4);
+    out->delay_ms = little_endian(at + 12, 4);
     memcpy(out->origin, at + 16, ORIGIN_BYTES);
     memcpy(out->token, at + 16 + ORIGIN_BYTES, TOKEN_BYTES);
     size_t owner = (unsigned char)at[HEAD_BYTES - 1];

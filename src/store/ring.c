@@ -5,6 +5,7 @@
 // its first bad record. Opening cuts such a tail off the last segment.
 #include "store/ring.h"
 
+#include "base/buf.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -66,14 +67,6 @@ static void little_put(char *at, uint64_t value, size_t width)
         at[i] = (char)(value >> (8 * i));
 }
 
-static uint64_t little_get(const char *at, size_t width)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < width; i++)
-        value |= (uint64_t)(unsigned char)at[i] << (8 * i);
-    return value;
-}
-
 static void head_make(const ring *r, uint64_t number, str bytes, char head[HEAD_BYTES])
 {
     little_put(head, bytes.len, 4);
@@ -87,7 +80,7 @@ static bool record_at(const ring *r, str bytes, uint64_t number, str *out)
 {
     if (bytes.len < HEAD_BYTES)
         return false;
-    uint64_t len = little_get(bytes.at, 4);
+    uint64_t len = little_endian(bytes.at, 4);
     if (len > bytes.len - HEAD_BYTES)
         return false;
     *out = (str){bytes.at + HEAD_BYTES, len};
